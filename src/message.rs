@@ -21,7 +21,7 @@ use crate::domain::access::Identity;
 use crate::domain::event::{Direct, Event};
 use crate::domain::monitoring::{Figures, Stats};
 use crate::domain::op::{Op, Reply};
-use crate::domain::quota::{QuotaGrant, QuotaRequest};
+use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest};
 use crate::domain::reject::Reject;
 
 /// The index of a shard in this process.
@@ -243,6 +243,8 @@ pub enum ShardMessage {
         /// The client's address.
         address: IpAddr,
     },
+    /// What a spender has spent on another shard.
+    Expense(Expense),
     /// Quota lease for the shard, from the user's owner.
     QuotaGrant(QuotaGrant),
     /// Receipt, reply or state of the storage threads.
@@ -342,6 +344,12 @@ impl Placement {
         }
     }
 
+    /// The other shards of this process.
+    pub fn other_shards(&self, shard: ShardNumber) -> impl Iterator<Item = ShardNumber> + use<> {
+        let shards = self.shards() as ShardNumber;
+        (0..shards).filter(move |other| *other != shard)
+    }
+
     /// Number of channels of this process. In cluster mode the last one leads to the bridge.
     pub fn channels(&self) -> usize {
         self.shards() + usize::from(self.is_cluster())
@@ -364,8 +372,8 @@ impl Placement {
 
     /// The other shards that own a part of the rooms and users.
     pub fn other_owners(&self, shard: ShardNumber) -> impl Iterator<Item = ShardNumber> + use<> {
-        let shards = if self.is_cluster() { 0 } else { self.shards() };
-        (0..shards as ShardNumber).filter(move |other| *other != shard)
+        let has_owners = !self.is_cluster();
+        self.other_shards(shard).filter(move |_| has_owners)
     }
 }
 

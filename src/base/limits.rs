@@ -38,17 +38,23 @@ pub const LABEL_BYTES: usize = 64;
 /// Maximum size of a room's description, in bytes: members receive it with each change of the room.
 pub const DESCRIPTION_BYTES: usize = 1_024;
 
-/// Maximum number of participants named for a room.
-pub const PARTICIPANTS_PER_ROOM: usize = 10_000;
+/// Maximum number of participants named for a room: Redis lists as many in a millisecond.
+pub const PARTICIPANTS_PER_ROOM: usize = 5_000;
+
+/// Maximum number of participants that a call names: a room costs about as much memory as the call has bytes.
+pub const PARTICIPANTS_PER_CALL: usize = 500;
 
 /// Messages per room with a sender remembered for receipts.
 pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
+
+/// Receipts per room that are remembered, so that repeated ones are not sent again.
+pub const RECEIPTS_KNOWN: usize = 1_024;
 
 /// Duration of a typing indicator that is not renewed, in milliseconds.
 pub const TYPING_MS: u64 = 5_000;
 
 /// Typing connections per room; indicators beyond it are dropped, as no user interface could show them.
-pub const TYPISTS_PER_ROOM: usize = 1_000;
+pub const TYPISTS_PER_ROOM: usize = 250;
 
 /// Rooms, per user, that are remembered after a connection has closed, to announce there that the user is offline: as
 /// many as ten connections may join.
@@ -151,11 +157,12 @@ pub const ONLINE_LISTED: usize = 100;
 /// Rooms in one page of rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 
-/// Content of one page from the store, in bytes; above it no further message is added.
-pub const PAGE_BYTES: usize = 1 << 20;
+/// Content of one page from the store, in bytes; above it no further message is added. Redis reads as much in less than a
+/// millisecond, and does nothing else meanwhile.
+pub const PAGE_BYTES: usize = 256 * 1024;
 
 /// Users in the receipts of one message.
-pub const RECEIPTS_LISTED: usize = 10_000;
+pub const RECEIPTS_LISTED: usize = 1_000;
 
 /// Milliseconds between two notices of one kind to the operator that clients can cause.
 pub const NOTICE_MS: u64 = 60_000;

@@ -16,7 +16,7 @@ use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
-use crate::domain::quota::{AttemptRules, Rates};
+use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::storage::{self, StorageLocation};
 use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
@@ -91,6 +91,12 @@ impl Settings {
                 messages: count(self.limits.messages_per_minute),
                 typing: count(self.limits.typing_per_minute),
                 rest: 0,
+            },
+            budgets: BudgetRules {
+                per_user: count(self.limits.cost_per_user),
+                per_address: count(self.limits.cost_per_ip),
+                // Half of what may wait for a receiver.
+                per_pair: u32::try_from(self.limits.outbound_bytes / 2048).unwrap_or(0),
             },
             attempts: AttemptRules {
                 attempts: count(self.limits.connection_attempts),

@@ -81,11 +81,17 @@ impl WebSocket {
         u64::from(next) * TICK_MS
     }
 
-    /// Counts a signaling message; false when the rate limit is exceeded.
-    pub fn spend_signal(&mut self, mono: u64, rate: SignalRate) -> bool {
-        self.signals.spend(mono, rate)
+    /// Counts a signaling message of so many bytes.
+    ///
+    /// # Errors
+    /// The rate limit is exceeded, for so many milliseconds.
+    pub fn spend_signal(&mut self, mono: u64, rate: SignalRate, bytes: usize) -> Result<(), u64> {
+        self.signals.spend(mono, rate, bytes)
     }
 }
+
+/// Bytes of a signaling message that count as one: descriptions of sessions are smaller.
+const SIGNAL_BYTES: usize = 16 * 1024;
 
 impl SignalAllowance {
     /// An unused allowance at `mono` milliseconds.
@@ -93,25 +99,30 @@ impl SignalAllowance {
         Self { until: mono as u32 }
     }
 
-    /// Counts a signaling message; false when the rate limit is exceeded. Generic cell rate algorithm: the state is the
-    /// time until which the allowance is spent.
-    pub fn spend(&mut self, mono: u64, rate: SignalRate) -> bool {
+    /// Counts a signaling message of so many bytes, a large one as several. Generic cell rate algorithm: the state is the time
+    /// until which the allowance is spent.
+    ///
+    /// # Errors
+    /// The rate limit is exceeded, for so many milliseconds.
+    pub fn spend(&mut self, mono: u64, rate: SignalRate, bytes: usize) -> Result<(), u64> {
         if rate.per_minute == 0 {
-            return true;
+            return Ok(());
         }
         let each_ms = (60_000 / rate.per_minute).max(1);
-        let ahead_max = each_ms.saturating_mul(rate.burst.saturating_sub(1));
+        let count = u32::try_from(bytes / SIGNAL_BYTES).unwrap_or(u32::MAX).saturating_add(1).min(rate.burst.max(1));
+        let burst_ms = each_ms.saturating_mul(rate.burst.max(1));
         let current = mono as u32;
         // The clock wraps after 49 days; a distant time counts as passed.
         let ahead = match self.until.wrapping_sub(current) {
-            ahead if ahead <= ahead_max.saturating_add(each_ms) => ahead,
+            ahead if ahead <= burst_ms => ahead,
             _ => 0,
         };
-        if ahead > ahead_max {
-            return false;
+        let until = ahead.saturating_add(each_ms.saturating_mul(count));
+        if until > burst_ms {
+            return Err(u64::from(until - burst_ms));
         }
-        self.until = current.wrapping_add(ahead).wrapping_add(each_ms);
-        true
+        self.until = current.wrapping_add(until);
+        Ok(())
     }
 }
 
@@ -168,10 +179,22 @@ mod tests {
         let rate = SignalRate { per_minute: 600, burst: 5 };
         for start in [1_000, u64::from(u32::MAX) - 200] {
             let mut socket = WebSocket::new(start);
-            assert_eq!((0..10).filter(|_| socket.spend_signal(start, rate)).count(), 5);
-            assert!(!socket.spend_signal(start + 99, rate) && socket.spend_signal(start + 100, rate));
-            let later = (0..600).filter(|n| socket.spend_signal(start + 200 + n * 10, rate)).count();
+            assert_eq!((0..10).filter(|_| socket.spend_signal(start, rate, 0).is_ok()).count(), 5);
+            assert_eq!(socket.spend_signal(start + 99, rate, 0), Err(1));
+            assert_eq!(socket.spend_signal(start + 100, rate, 0), Ok(()));
+            let later = (0..600).filter(|n| socket.spend_signal(start + 200 + n * 10, rate, 0).is_ok()).count();
             assert!((59..=61).contains(&later), "{later} in six seconds");
         }
+    }
+
+    #[test]
+    fn large_signal_counts_as_several() {
+        let rate = SignalRate { per_minute: 600, burst: 5 };
+        let mut socket = WebSocket::new(0);
+        assert_eq!(socket.spend_signal(0, rate, 3 * SIGNAL_BYTES), Ok(()));
+        assert_eq!(socket.spend_signal(0, rate, SIGNAL_BYTES), Err(100));
+        assert_eq!(socket.spend_signal(0, rate, SIGNAL_BYTES - 1), Ok(()));
+        // However large it is, it is possible with an unused allowance.
+        assert_eq!(WebSocket::new(0).spend_signal(0, rate, usize::MAX), Ok(()));
     }
 }

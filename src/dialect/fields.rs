@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::base::ids::is_name;
 use crate::base::limits;
-use crate::codec::json::scan;
+use crate::codec::json::{self, scan};
 use crate::domain::command::{MediaState, Opaque, Status};
 use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
@@ -21,6 +21,9 @@ use crate::domain::reject::{Code, Reject};
 pub(super) trait FieldSet<'a>: Default {
     /// Takes a field. A field that no request has is ignored.
     fn set(&mut self, name: &str, value: &'a str);
+
+    /// Notes that every receiver can read the values.
+    fn set_portable(&mut self);
 }
 
 /// Declares `Fields`, a struct of unread fields, each with its name on the wire.
@@ -28,7 +31,11 @@ macro_rules! fields {
     ($($field:ident = $name:literal),+ $(,)?) => {
         /// Every field of every request, unread.
         #[derive(Default)]
-        struct Fields<'a> { $($field: Option<&'a str>),+ }
+        struct Fields<'a> {
+            /// Whether every receiver can read the values: they are known to be portable.
+            is_portable: bool,
+            $($field: Option<&'a str>),+
+        }
 
         impl<'a> $crate::dialect::fields::FieldSet<'a> for Fields<'a> {
             fn set(&mut self, name: &str, value: &'a str) {
@@ -36,6 +43,10 @@ macro_rules! fields {
                     $($name => self.$field = Some(value),)+
                     _ => {}
                 }
+            }
+
+            fn set_portable(&mut self) {
+                self.is_portable = true;
             }
         }
     };
@@ -50,7 +61,10 @@ pub(super) use fields;
 pub(super) fn read<'a, F: FieldSet<'a>>(text: &'a str) -> Result<F, serde_json::Error> {
     let mut fields = F::default();
     match scan::fields(text, |name, value| fields.set(name, value)) {
-        Some(()) => Ok(fields),
+        Some(()) => {
+            fields.set_portable();
+            Ok(fields)
+        }
         None => serde_json::from_str::<Read<F>>(text).map(|read| read.0),
     }
 }
@@ -85,6 +99,19 @@ impl<'de: 'a, 'a, F: FieldSet<'a>> Visitor<'de> for FieldsVisitor<'a, F> {
 /// A present value; `null` counts as absent.
 pub(super) fn present(value: Option<&str>) -> Option<Opaque<'_>> {
     value.filter(|json| *json != "null")
+}
+
+/// A value that is relayed or stored as it is: every receiver can read it.
+pub(super) fn portable<'a>(field: &str, json: Opaque<'a>, is_known: bool) -> Result<Opaque<'a>, Reject> {
+    if !is_known {
+        check_portable(field, json)?;
+    }
+    Ok(json)
+}
+
+/// Checks that every receiver can read a value.
+pub(super) fn check_portable(field: &str, json: &str) -> Result<(), Reject> {
+    json::portable::check(json).map_err(|flaw| Reject::invalid(format!("{field} {flaw}")))
 }
 
 pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
@@ -192,7 +219,7 @@ pub(super) fn body<'a>(
     event: Option<&'a str>,
     data: Option<&'a str>,
     content: Option<&'a str>,
-    bytes: usize,
+    (bytes, is_portable): (usize, bool),
 ) -> Result<(Opaque<'a>, Option<Cow<'a, str>>), Reject> {
     let event = text("event", event)?;
     if event.as_deref().is_some_and(|event| !(1..=limits::EVENT_BYTES).contains(&event.len())) {
@@ -212,6 +239,7 @@ pub(super) fn body<'a>(
     if is_longer(body, bytes) {
         return Err(Reject::new(Code::MessageTooLarge, format!("{field} is larger than {bytes} bytes")));
     }
+    let body = portable(field, body, is_portable)?;
     Ok((body, event.filter(|event| event != DEFAULT_EVENT)))
 }
 
@@ -230,8 +258,9 @@ fn is_longer(content: &str, bytes: usize) -> bool {
 }
 
 /// A field of a message beside its content.
-pub(super) fn extra<'a>(field: &str, value: Option<&'a str>) -> Result<Option<Opaque<'a>>, Reject> {
-    match present(value) {
+pub(super) fn extra<'a>(field: &str, value: Option<&'a str>, is_portable: bool) -> Result<Option<Opaque<'a>>, Reject> {
+    let value = present(value).map(|json| portable(field, json, is_portable)).transpose()?;
+    match value {
         Some(json) if json.len() > limits::EXTRA_BYTES => {
             let text = format!("{field} is larger than {} bytes", limits::EXTRA_BYTES);
             Err(Reject::new(Code::MessageTooLarge, text))

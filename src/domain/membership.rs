@@ -318,7 +318,9 @@ impl Room {
             let event = Event::Media { room: self.id.clone(), peer: member.peer_name(), media: join.media };
             context.tell_members(Some(join.connection), event);
         }
-        self.joined(join.connection, context)
+        let view = self.joined(join.connection, context);
+        // A repeated join costs little: the member has the list.
+        Box::new(if former == join.connection { Joined { peers: Vec::new(), ..*view } } else { *view })
     }
 
     fn enter(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Box<Joined> {

@@ -74,7 +74,8 @@ impl Room {
         Ok(Reply::Done)
     }
 
-    /// Records that `by` received or read a message, with an event for its sender and one for Socket.IO peers.
+    /// Records that `by` received or read a message, with an event for its sender and one for Socket.IO peers. In rooms whose
+    /// messages are stored, a repeated receipt has no effect.
     pub(crate) fn mark(
         &mut self,
         sender: &Identity,
@@ -85,6 +86,9 @@ impl Room {
     ) {
         if self.log.is_kept(context.rules) {
             let (user, at) = (by.user_name(), context.now.wall);
+            if !self.log.note_receipt(message, user.clone(), kind) {
+                return;
+            }
             context.records.push(Record::MessageMarked { message, user, mark: kind, at });
         }
         if self.members.has_peers() {

@@ -10,9 +10,10 @@
 //!
 //! Where several nodes have pools of the same users, the pools draw on one cluster quota ([`QuotaPool::sharing`]).
 //!
-//! [`Attempts`] counts connection attempts by address, before the user is known.
+//! [`Attempts`] counts connection attempts by address, before the user is known. [`Budgets`] limit the cost of all requests.
 
 mod attempts;
+mod budget;
 mod cache;
 mod cluster;
 mod pool;
@@ -21,6 +22,9 @@ mod pool;
 mod tests;
 
 pub use attempts::{AttemptRules, Attempts, Blocks, SOURCES_KEPT, source};
+pub use budget::{
+    BudgetRules, Budgets, CALL_COST, CONNECT_COST, CREATE_COST, Expense, NEW_ROOM_COST, Spender, UNIT_BYTES, cost_of,
+};
 pub use cache::{QuotaCache, Verdict};
 pub use cluster::{ClusterQuotaReply, ClusterQuotaRequest, ReturnedCredits};
 pub use pool::QuotaPool;

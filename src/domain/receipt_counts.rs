@@ -1,7 +1,10 @@
 //! Receipts of a room's last messages: for each message a byte that marks it as delivered and read, and the counts.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
+use uuid::Uuid;
+
+use crate::base::{Name, limits};
 use crate::domain::command::ReceiptKind;
 
 const DELIVERED: u8 = 1;
@@ -13,12 +16,14 @@ pub struct ReceiptCounts {
     marks: VecDeque<u8>,
     delivered: u32,
     read: u32,
+    /// The last receipts: message, user, and whether it was read.
+    known: BTreeSet<(Uuid, Name, bool)>,
 }
 
 impl ReceiptCounts {
     /// For this number of messages without receipts.
     pub fn of(messages: usize) -> Self {
-        Self { marks: vec![0; messages].into(), delivered: 0, read: 0 }
+        Self { marks: vec![0; messages].into(), delivered: 0, read: 0, known: BTreeSet::new() }
     }
 
     /// Adds a message.
@@ -32,8 +37,17 @@ impl ReceiptCounts {
         self.count(gone);
     }
 
+    /// Notes a receipt, unless it is one of the last ones.
+    pub fn note(&mut self, message: Uuid, user: Name, kind: ReceiptKind) -> bool {
+        if self.known.len() >= limits::RECEIPTS_KNOWN {
+            self.known.clear();
+        }
+        self.known.insert((message, user, kind == ReceiptKind::Read))
+    }
+
     /// Keeps only the oldest messages, this number of them.
     pub fn truncate(&mut self, messages: usize) {
+        self.known.clear();
         while self.marks.len() > messages {
             let gone = self.marks.pop_back();
             self.count(gone);

@@ -94,6 +94,12 @@ impl Admission {
         AdmissionDecision::Wait
     }
 
+    /// Whether an address has no limits.
+    pub(super) fn is_exempt(&self, address: IpAddr) -> bool {
+        self.options.socket_io.is_conformance
+            || self.options.allowances.attempts.exempt.iter().any(|network| network.contains(address))
+    }
+
     /// Whether an address is subject to limits.
     fn counts(&self, address: IpAddr) -> bool {
         let rules = &self.options.allowances;

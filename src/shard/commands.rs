@@ -15,6 +15,7 @@ use crate::domain::command::{Command, Draft, Join, MessageTarget};
 use crate::domain::event::Content;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::core::Core;
 use crate::shard::peers::Peers;
@@ -25,6 +26,9 @@ use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::{OnReply, RequestRef};
 use crate::shard::rooms::rooms_of;
+
+/// Signaling messages of this size count against what a peer may send to one other.
+const LARGE_SIGNAL_BYTES: usize = 4 * 1024;
 
 /// Handles commands.
 pub(super) struct Commands<'a> {
@@ -47,6 +51,7 @@ impl<'a> Commands<'a> {
         id: RequestRef<'_>,
         command: Command<'_>,
     ) -> Result<(), Reject> {
+        self.core.spend(now, peer, cost_of(&command))?;
         let connection = self.core.net.id_of(peer);
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
@@ -57,7 +62,7 @@ impl<'a> Commands<'a> {
                 (OnReply::Left { room: room.clone() }, Op::Room(room, op))
             }
             Command::Signal(signal) => {
-                self.spend_signal(now, peer)?;
+                self.spend_signal_to(now, peer, &signal.to, signal.body.len())?;
                 let relay = RelaySignal {
                     connection,
                     from: signal.from.map(name),
@@ -69,15 +74,14 @@ impl<'a> Commands<'a> {
                 (OnReply::Refusal, Op::Room(room, RoomOp::RelaySignal(Box::new(relay))))
             }
             Command::Media { room, peer: own, media } => {
-                self.spend_signal(now, peer)?;
+                self.spend_signal(now, peer, 0)?;
                 let room = self.core.rooms.name(&room);
                 let op = RoomOp::SetMedia { connection, peer: own.map(name), media };
                 (OnReply::Media { room: room.clone(), media }, Op::Room(room, op))
             }
             Command::SetStatus(status) => {
-                let user = self.core.net.identity(peer)?.user_name();
                 let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
-                (OnReply::Refusal, Op::User(user, op))
+                (OnReply::Refusal, Op::User(self.core.net.identity(peer)?.user_name(), op))
             }
             Command::Typing { room, is_typing } => {
                 let op = RoomOp::SetTyping { connection, is_typing };
@@ -273,22 +277,34 @@ impl<'a> Commands<'a> {
     }
 
     /// Counts a signaling message against the peer's rate.
-    fn spend_signal(&mut self, now: Now, peer: PeerKey) -> Result<(), Reject> {
+    fn spend_signal(&mut self, now: Now, peer: PeerKey, bytes: usize) -> Result<(), Reject> {
         let rate = self.core.options.signals;
-        let is_granted = match peer.slot() {
+        let result = match peer.slot() {
             PeerSlot::Raw(slot) => match &mut self.core.net.conns[slot].stage {
-                ConnStage::WebSocket(socket) => socket.spend_signal(now.mono, rate),
-                _ => true,
+                ConnStage::WebSocket(socket) => socket.spend_signal(now.mono, rate, bytes),
+                _ => Ok(()),
             },
-            PeerSlot::SocketIo(slot) => self.core.net.sessions.peers[slot].signals.spend(now.mono, rate),
+            PeerSlot::SocketIo(slot) => self.core.net.sessions.peers[slot].signals.spend(now.mono, rate, bytes),
         };
-        match is_granted {
-            true => Ok(()),
-            false => {
-                let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
-                Err(Reject::new(Code::RateLimited, text))
-            }
+        result.map_err(|wait_ms| {
+            let text = format!("Signaling is limited to {} messages a minute", rate.per_minute);
+            Reject { retry_after_s: Some(wait_ms.div_ceil(1000)), ..Reject::new(Code::RateLimited, text) }
+        })
+    }
+
+    /// Counts a signaling message, and a large one against what the peer may send to one other: the other is not to be
+    /// disconnected as a slow reader because of it.
+    fn spend_signal_to(&mut self, now: Now, peer: PeerKey, to: &str, bytes: usize) -> Result<(), Reject> {
+        self.spend_signal(now, peer, bytes)?;
+        if bytes < LARGE_SIGNAL_BYTES || self.core.options.signals.per_minute == 0 {
+            return Ok(());
         }
+        let pair = Spender::Pair(self.core.net.id_of(peer), to.into());
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        self.core.budgets.spend(now, &pair, kib).map(drop).map_err(|reject| {
+            let wait_s = reject.retry_after_s.unwrap_or_default();
+            Reject { text: format!("Signals to one peer are limited; go on in {wait_s} s").into(), ..reject }
+        })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::connection::origins::Sender;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::monitoring::Stats;
 use crate::domain::op::{Op, Reply, RoomOp, Scope};
+use crate::domain::quota::Budgets;
 use crate::domain::reject::{Code, Reject};
 use crate::message::{OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
@@ -54,6 +55,7 @@ pub(super) struct Core {
     pub(super) requests: Requests,
     pub(super) admission: Admission,
     pub(super) quota: Quota,
+    pub(super) budgets: Budgets,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
     pub(super) recovery: Recovery,
@@ -82,6 +84,7 @@ impl Core {
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),
             quota: Quota::new(options.allowances.rates, seed),
+            budgets: Budgets::new(options.allowances.budgets, seed),
             net: Net::new(number, options.clone(), seed, now),
             channels: Channels::new(number, options.node, placement),
             recovery: Recovery::new(options.recovery_window_ms, &key, seed),

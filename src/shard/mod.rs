@@ -7,6 +7,7 @@
 
 mod accepting;
 mod admission;
+mod budgets;
 mod channels;
 mod commands;
 mod conformance;

@@ -19,6 +19,7 @@ use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::Reason;
 use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo};
 use crate::domain::op::{Op, Reply, UserOp};
+use crate::domain::quota::CONNECT_COST;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
@@ -167,6 +168,8 @@ impl<'a> Namespacing<'a> {
         if !self.core.takes_requests_for(identity.user()) {
             return Err(Reject::overloaded());
         }
+        let address = self.core.net.sessions.remotes.address(at);
+        self.core.spend_of(now, &identity, address, CONNECT_COST)?;
         let sends_token = payload.is_some() && fields.token.is_some();
         let slot = self.add_peer(now, at, space, sends_token).ok_or_else(Reject::overloaded)?;
         let known = &mut self.core.net.sessions.peers[slot];

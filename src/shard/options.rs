@@ -15,7 +15,7 @@ use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
-use crate::domain::quota::{AttemptRules, Rates};
+use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::shard::notices::OperatorNotices;
 
 /// Settings of a shard.
@@ -92,6 +92,8 @@ pub struct Options {
 pub struct Allowances {
     /// Quotas of a user per minute.
     pub rates: Rates,
+    /// Cost of a user's and of an address's requests per minute.
+    pub budgets: BudgetRules,
     /// Limit of an address's connection attempts.
     pub attempts: AttemptRules,
     /// Connections that an address may have; 0: no limit.

@@ -8,8 +8,10 @@ use crate::base::time::Now;
 use crate::connection::standing::HandshakeState;
 use crate::dialect::raw;
 use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
-use crate::domain::history::History;
+use crate::domain::event::Joined;
+use crate::domain::history::{History, Marks};
 use crate::domain::op::{Op, Reply, RoomOp};
+use crate::domain::quota::{NEW_ROOM_COST, UNIT_BYTES};
 use crate::domain::reject::{Code, Reject};
 use crate::message::OwnerMessage;
 use crate::shard::commands::Commands;
@@ -26,6 +28,9 @@ use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
 use crate::shard::sessions::EngineIo;
+
+/// About the bytes of a member in a list, or in the event of a join.
+const MEMBER_BYTES: usize = 340;
 
 /// Handles replies.
 pub(super) struct Replies<'a> {
@@ -108,6 +113,7 @@ impl<'a> Replies<'a> {
             }
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
+                self.charge_join(now, peer, &joined);
                 Peers::on(self.core).add_member(now, peer, id, &joined);
                 Appearances::on(self.core).set(peer, &joined.room, shown);
             }
@@ -133,14 +139,7 @@ impl<'a> Replies<'a> {
                 });
             }
             (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
-            (OnReply::Found, Ok(Reply::Marks(marks))) => match peer.slot() {
-                PeerSlot::Raw(slot) => {
-                    self.core.net.send_raw(slot, |out| raw::receipts(out, &marks, id.raw(), now));
-                }
-                PeerSlot::SocketIo(_) => {
-                    Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Receipts(&marks));
-                }
-            },
+            (OnReply::Found, Ok(Reply::Marks(marks))) => self.send_marks(now, peer, id, &marks),
             (OnReply::Media { room, media }, Ok(_)) => {
                 Appearances::on(self.core).set_media(now, peer, &room, media);
                 Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
@@ -196,6 +195,21 @@ impl<'a> Replies<'a> {
         Peers::on(self.core).refuse(now, peer, id, &reject);
     }
 
+    fn send_marks(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, marks: &Marks) {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::receipts(out, marks, id.raw(), now)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Receipts(marks)),
+        }
+    }
+
+    /// A join costs as much as the list of members in its answer and the event for each of them, and more where it has made
+    /// the room.
+    fn charge_join(&mut self, now: Now, peer: PeerKey, joined: &Joined) {
+        let is_new = joined.participant_count <= 1 && joined.seq == 0;
+        let new_bytes = if is_new { NEW_ROOM_COST as usize * UNIT_BYTES } else { 0 };
+        self.core.charge_answer(now, peer, joined.peers.len() * 2 * MEMBER_BYTES + new_bytes);
+    }
+
     /// The owner of a peer's user has attached the peer, or refused it.
     fn attached(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, reply: Result<Reply, Reject>) {
         match (peer.slot(), reply) {
@@ -239,6 +253,7 @@ impl<'a> Replies<'a> {
             }
             bytes.clear();
         }
+        self.core.charge_answer(now, peer, bytes.len());
         match peer.slot() {
             PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| out.extend_from_slice(&bytes)),
             PeerSlot::SocketIo(_) => Peers::on(self.core).send_frames(peer, |out, _| out.extend_from_slice(&bytes)),

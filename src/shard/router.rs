@@ -6,6 +6,7 @@ use crate::base::wheel::tick;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::domain::op::{Op, Reply};
 use crate::domain::query::Query;
+use crate::domain::quota::Expense;
 use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
 use crate::shard::Shard;
 use crate::shard::accepting::Accept;
@@ -178,6 +179,7 @@ impl<'a> Router<'a> {
             ShardMessage::AddressBlocked { address, block } => {
                 self.core.admission.address_blocked(now, address, &block);
             }
+            ShardMessage::Expense(Expense { spender, cost }) => self.core.budgets.add(now, &spender, cost),
             ShardMessage::QuotaGrant(grant) => QuotaFlow::on(self.core).granted(now, &grant),
             ShardMessage::Storage(event) => {
                 let Core { owner, channels, .. } = &mut *self.core;

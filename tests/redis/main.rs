@@ -3,6 +3,7 @@
 mod calls;
 mod channels;
 mod cluster;
+mod costs;
 mod forks;
 mod half_done;
 mod leftovers;

@@ -2,6 +2,7 @@
 //! input that no correct client sends.
 
 mod access;
+mod budgets;
 mod command_line;
 mod connection_attempts;
 mod drain;
@@ -9,6 +10,7 @@ mod handshakes;
 mod limits;
 mod malformed_input;
 mod notices;
+mod portable_json;
 mod presence;
 mod proxy_protocol;
 mod quotas;

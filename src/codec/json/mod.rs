@@ -1,6 +1,7 @@
 //! JSON without an intermediate tree: objects are [written](Object) into a buffer field by field, and [scanned](scan)
 //! into fields whose values stay text.
 
+pub mod portable;
 pub mod scan;
 mod word;
 

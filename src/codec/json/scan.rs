@@ -1,12 +1,14 @@
 //! Splits a JSON object into its fields, with each value as text.
 //!
 //! This is a fast path beside `serde_json`. It accepts the JSON that programs write: no line breaks, no escaped names,
-//! no deep nesting. Accepted text is validated completely (RFC 8259). For any other text, valid or not, the scan gives
-//! up and the caller uses `serde_json`; a test compares their results.
+//! no deep nesting. Accepted text is validated completely (RFC 8259), and every receiver can read it
+//! ([`super::portable`]). For any other text, valid or not, the scan gives up and the caller uses `serde_json`; a test
+//! compares their results.
 
 use memchr::memchr2;
 
 use crate::base::block::{BLOCK, either};
+use crate::codec::json::portable;
 
 /// Maximum of nesting; beyond it the scan gives up.
 const DEPTH_MAX: u32 = 32;
@@ -162,6 +164,7 @@ impl<'a> Scan<'a> {
     }
 
     fn number(&mut self) -> Option<()> {
+        let start = self.at;
         self.at += usize::from(self.peek() == Some(b'-'));
         match self.peek()? {
             b'0' => self.at += 1,
@@ -176,7 +179,7 @@ impl<'a> Scan<'a> {
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             self.digits()?;
         }
-        Some(())
+        portable::is_double(&self.text[start..self.at]).then_some(())
     }
 
     /// Skips one digit or more.
@@ -192,7 +195,7 @@ impl<'a> Scan<'a> {
 fn escape(text: &[u8]) -> Option<usize> {
     match text.get(1)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(2),
-        b'u' => text.get(2..6)?.iter().all(u8::is_ascii_hexdigit).then_some(6),
+        b'u' => portable::unicode_escape(text),
         _ => None,
     }
 }
@@ -222,6 +225,7 @@ mod tests {
         let reference: BTreeMap<&str, &str> =
             reference.iter().map(|(name, value)| (name.as_str(), value.get())).collect();
         assert_eq!(found, reference, "{text}");
+        assert_eq!(portable::check(text), Ok(()), "{text}");
     }
 
     #[test]
@@ -246,9 +250,25 @@ mod tests {
         for text in ["", "[]", "1", "{", "{\n}", r#"{"\u0061":1}"#, r#"{"a":1}x"#, r#"{"a":1,}"#, r#"{"a"}"#, &deep] {
             assert_eq!(scanned(text), None, "{text}");
         }
-        for value in
-            ["01", "1.", ".5", "-", "+1", "1e", "tru", "nulL", "'a'", "\"\\x\"", "\"\\u12g4\"", "\"", "[1,]", "[,1]"]
-        {
+        for value in [
+            "1e999",
+            "\"\\ud800\"",
+            "\"\\udc00\\ud800\"",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "+1",
+            "1e",
+            "tru",
+            "nulL",
+            "'a'",
+            "\"\\x\"",
+            "\"\\u12g4\"",
+            "\"",
+            "[1,]",
+            "[,1]",
+        ] {
             assert_eq!(scanned(&format!(r#"{{"a":{value}}}"#)), None, "{value}");
         }
     }
@@ -269,6 +289,8 @@ mod tests {
             Just("null".to_owned()),
             Just("\"a\":".to_owned()),
             Just("\"\\u00e9\"".to_owned()),
+            Just("\\ud83d".to_owned()),
+            Just("\\ude00".to_owned()),
             "-?[0-9]{1,3}(\\.[0-9]{0,2})?([eE][+-]?[0-9]{0,2})?",
             "\"[a-zé\\\\nu0-9]{0,40}\"",
         ];

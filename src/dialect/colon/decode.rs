@@ -162,14 +162,14 @@ fn question<'a>(request: RequestName, fields: &Fields<'a>) -> Result<ClientQuery
 }
 
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
-    let (content, event) = body(fields.event, fields.data, fields.content, content_bytes)?;
+    let (content, event) = body(fields.event, fields.data, fields.content, (content_bytes, fields.is_portable))?;
     Ok(Draft {
         content,
         event,
         kind: label("type", fields.kind)?,
         reply_to: label("replyToId", fields.reply_to_id)?,
-        attachment: extra("attachment", fields.attachment)?,
-        metadata: extra("metadata", fields.metadata)?,
+        attachment: extra("attachment", fields.attachment, fields.is_portable)?,
+        metadata: extra("metadata", fields.metadata, fields.is_portable)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
-    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, present, required, status, text,
-    whole,
+    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, required,
+    status, text, whole,
 };
 use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
 use crate::domain::reject::{Code, Reject};
@@ -112,7 +112,7 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
             from: name("fromPeerId", fields.from_peer_id)?,
             to: required("toPeerId", name("toPeerId", fields.to_peer_id)?)?,
             signal,
-            body: required(field, body)?,
+            body: portable(field, required(field, body)?, fields.is_portable)?,
         }))
     };
     let receipt = |kind| {
@@ -179,14 +179,14 @@ fn target<'a>(fields: &Fields<'a>) -> Result<MessageTarget<'a>, Reject> {
 }
 
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
-    let (content, event) = body(fields.event, fields.data, fields.content, content_bytes)?;
+    let (content, event) = body(fields.event, fields.data, fields.content, (content_bytes, fields.is_portable))?;
     Ok(Draft {
         content,
         event,
         kind: label("messageType", fields.message_type)?,
         reply_to: label("replyToId", fields.reply_to_id)?,
-        attachment: extra("attachment", fields.attachment)?,
-        metadata: extra("metadata", fields.metadata)?,
+        attachment: extra("attachment", fields.attachment, fields.is_portable)?,
+        metadata: extra("metadata", fields.metadata, fields.is_portable)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
     })
 }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn signaling_bodies_are_not_read() {
-        let body = r#"{ "type" :"offer",  "sdp":"v=0\r\n\ud800" }"#;
+        let body = r#"{ "type" :"offer",  "sdp":"v=0\r\n\u00e9" }"#;
         let text = format!(r#"{{"type":"offer","roomId":"r","fromPeerId":"a","toPeerId":"b","offer":{body}}}"#);
         let Command::Signal(signal) = decode(&text, 16).expect("it is an offer").command else { panic!("an offer") };
         assert_eq!(signal.body, body);

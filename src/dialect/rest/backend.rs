@@ -14,6 +14,7 @@ use crate::base::limits;
 use crate::base::time::rfc3339;
 use crate::codec::http::query_value;
 use crate::codec::json::{self, Object};
+use crate::dialect::fields::check_portable;
 use crate::domain::event::{Content, Message};
 use crate::domain::history::{History, HistoryRange, PAGE_DEFAULT, PAGE_MAX};
 use crate::domain::op::{Publication, PushResult, Reply, Sent};
@@ -78,6 +79,7 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
     let is_id = |text: &String| ConnectionId::parse(text).is_some();
     let except = read::<String>("exclude", body.exclude, "a connection's id", is_id)?;
     let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?;
+    check_portable("data", data.get())?;
     let content = Content {
         body: data.get().into(),
         event: text("event", body.event)?.filter(|event| &**event != DEFAULT_EVENT),

@@ -140,10 +140,10 @@ fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
 
 fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
     let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
-    let users = format!("a list of at most {} user ids", limits::PARTICIPANTS_PER_ROOM);
+    let users = format!("a list of at most {} user ids", limits::PARTICIPANTS_PER_CALL);
     let text = |field, value| read::<Box<str>>(field, value, &label, |text| is_title(text, TEXT_BYTES));
     let participants = read::<Vec<Name>>("participants", body.participants, &users, |users| {
-        users.len() <= limits::PARTICIPANTS_PER_ROOM && users.iter().all(|user| is_name(user))
+        users.len() <= limits::PARTICIPANTS_PER_CALL && users.iter().all(|user| is_name(user))
     })?;
     Ok(Profile {
         name: text("name", body.name)?,
@@ -408,8 +408,8 @@ mod tests {
 
     #[test]
     fn bounds_are_kept_on_both_sides() {
-        let full = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM - 1));
-        let over = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_ROOM));
+        let full = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_CALL - 1));
+        let over = format!(r#"{{"participants":[{}"u"]}}"#, r#""u","#.repeat(limits::PARTICIPANTS_PER_CALL));
         assert!(read_as(RestCallKind::CreateRoom, &full).is_ok());
         assert_eq!(refusal(RestCallKind::CreateRoom, &over).0, 422);
         for (kind, field, bytes) in [

@@ -157,6 +157,12 @@ impl RoomLog {
         Some(self.recent[at].1.clone())
     }
 
+    /// Notes a receipt, unless it is one of the last ones.
+    pub(in crate::domain) fn note_receipt(&mut self, message: Uuid, user: Name, kind: ReceiptKind) -> bool {
+        let recent = self.recent.len();
+        self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(recent))).note(message, user, kind)
+    }
+
     /// The number of recent messages, and of those that were delivered and read.
     pub(in crate::domain) fn receipts(&self) -> (u64, u64, u64) {
         let (delivered, read) = self.tally.as_ref().map_or((0, 0), |tally| (tally.delivered(), tally.read()));

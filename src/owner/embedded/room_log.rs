@@ -134,9 +134,14 @@ impl RoomStore {
         (message, kind): (Uuid, ReceiptKind),
         result: StorageResult,
     ) -> OpOutcome {
-        let sender: Identity = found_message(result, &room)?.message.sender;
+        let MessageView { message: found, delivered, read, .. } = found_message(result, &room)?;
+        let sender: Identity = found.sender;
         let room = self.rooms.get_mut(&room).ok_or_else(Reject::room_not_found)?;
         let by = room.user_of(connection)?;
+        let known = if kind == ReceiptKind::Read { read } else { delivered };
+        if known.iter().any(|(user, _)| **user == *by.user()) {
+            return Ok(Some(Reply::Done));
+        }
         room.mark(&sender, message, by, kind, &mut turn.context());
         turn.publish_or_hold(room, Ok(Reply::Done), false, (0, None))
     }

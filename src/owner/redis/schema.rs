@@ -92,16 +92,18 @@ lua_constants! {
     REPEATED_PUBLICATION_MS = limits::REPEATED_PUBLICATION_MS;
     PAGE_BYTES = limits::PAGE_BYTES as u64;
     PARTICIPANTS_MAX = limits::PARTICIPANTS_PER_ROOM as u64;
-    MISSED_MESSAGES = limits::MISSED_MESSAGES as u64;
-    // The log's JSON around the content counts, too.
-    MISSED_LOG_BYTES = 2 * limits::MISSED_BYTES as u64;
-    MISSED_PUBLICATIONS = 2_000;
+    // Missed messages, or missed events, in one answer.
+    MISSED_PORTION = 250;
+    // Entries of a log that are read at once: what a script reads beyond its bound is less than so many.
+    READ_STEP = 8;
+    MARKS_LISTED = 2 * limits::RECEIPTS_LISTED as u64;
     EVENTS_KEPT = 512;
     // The log of a room without members is copied up to this length.
     COMPACTED_MESSAGES = 64;
     RECEIPTS_MS = 30 * 24 * 3_600_000;
-    // Every so many messages a log is trimmed.
-    TRIM_EVERY = 64;
+    // Every so many messages a log is trimmed, each time by at most TRIMMED_MAX messages.
+    TRIM_EVERY = 8;
+    TRIMMED_MAX = 64;
     // A room that has changed its server waits so long for what the nodes know of it.
     TAKEOVER_MS = 5_000;
     // So many takeovers are kept, each with the number of the last events before it.

@@ -545,6 +545,9 @@ pub(super) struct ReplyHeader<'a> {
     pub(super) due_counts: u8,
     #[serde(rename = "e", default, borrow)]
     pub(super) epoch: &'a str,
+    /// 1 if a return has not been done: the answer has the first of the missed messages only.
+    #[serde(rename = "more", default)]
+    pub(super) is_portion: u8,
 }
 
 pub(super) fn media_bits(media: MediaState) -> u8 {

@@ -382,7 +382,7 @@ fn encode(command: &CallCommand, scripts: &LoadedScripts, is_cluster: bool) -> C
 
 fn outcome_of(value: Value, trouble: &mut Option<String>) -> CommandResult {
     match value {
-        Value::BulkString(bytes) => CommandResult::Done(bytes.into()),
+        value @ (Value::BulkString(_) | Value::Array(_)) => text_of(value).map_or_else(unreadable, CommandResult::Done),
         Value::SimpleString(text) => CommandResult::Done(text.into_bytes().into()),
         Value::Int(number) => CommandResult::Done(number.to_string().into_bytes().into()),
         Value::Okay | Value::Nil => CommandResult::Done((*b"null").into()),
@@ -405,7 +405,28 @@ fn outcome_of(value: Value, trouble: &mut Option<String>) -> CommandResult {
             }
             _ => CommandResult::Failed(CallError::Rejected(RedisError::from(error).to_string().into())),
         },
-        _ => CommandResult::Failed(CallError::Rejected("a script answered with something else than text".into())),
+        _ => unreadable(),
+    }
+}
+
+fn unreadable() -> CommandResult {
+    CommandResult::Failed(CallError::Rejected("a script answered with something else than text".into()))
+}
+
+/// The text of a script's answer, which can be in pieces; `None` if that is no text.
+pub fn text_of(answer: Value) -> Option<Bytes> {
+    let size = |piece: &Value| if let Value::BulkString(bytes) = piece { bytes.len() } else { 0 };
+    match answer {
+        Value::BulkString(bytes) => Some(bytes.into()),
+        Value::Array(pieces) => {
+            let mut text = Vec::with_capacity(pieces.iter().map(size).sum());
+            for piece in pieces {
+                let Value::BulkString(bytes) = piece else { return None };
+                text.extend_from_slice(&bytes);
+            }
+            Some(text.into())
+        }
+        _ => None,
     }
 }
 

@@ -37,6 +37,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 
 pub use address::{ADDRESS_FORMS, RedisAddress};
+pub use calls::text_of;
 pub use claim::{ClaimedNode, claim};
 pub use client::RedisClient;
 

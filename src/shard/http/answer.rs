@@ -23,6 +23,7 @@ use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute,
 use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
+use crate::domain::quota::{CALL_COST, CREATE_COST};
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis;
 use crate::pages;
@@ -171,11 +172,8 @@ impl<'a> RestAnswers<'a> {
         let address = self.core.client_address(now, slot, head);
         let identity = self.identify(now, head, (sender, address), action.admits_guests())?;
         action.check(&identity, self.core.options.openness)?;
-        let part = match call.kind {
-            RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(head.query())?)),
-            RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(head.query())?)),
-            _ => None,
-        };
+        self.core.spend_of(now, &identity, address, cost_of(call.kind))?;
+        let part = list_part(call.kind, head.query())?;
         Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
             part,
@@ -434,4 +432,21 @@ impl<'a> RestAnswers<'a> {
 fn file(page: Option<pages::WebPage>, head: &RequestHead<'_>) -> Result<Routed, Answer> {
     let page = page.ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
     Ok(Routed::Answered(Answer::page(page, head)))
+}
+
+/// The part of a list that a call's query names.
+fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Option<ListPart>, Reject> {
+    Ok(match call {
+        RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(query)?)),
+        RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(query)?)),
+        _ => None,
+    })
+}
+
+/// The cost of a call to its caller's budget.
+fn cost_of(call: RestCallKind) -> u32 {
+    match call {
+        RestCallKind::CreateMeeting | RestCallKind::CreateRoom => CREATE_COST,
+        _ => CALL_COST,
+    }
 }

@@ -8,9 +8,10 @@ use redis::{Cmd, Connection, Value};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::op::{Op, RoomRules};
-use switchboard::message::redis::{Bytes, CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
+use switchboard::message::redis::{CallError, RedisCommand, RedisEvent, RedisState, ScriptCall};
 use switchboard::message::{BRIDGE, BridgeMessage, Outgoing, OwnerMessage, Requester};
 use switchboard::owner::redis::{RedisOwner, RedisSettings};
+use switchboard::runtime::bridge;
 
 use super::redis::RedisServer;
 
@@ -132,7 +133,8 @@ impl Node {
                 for argument in &arguments {
                     call.arg(&**argument);
                 }
-                let outcome = call.invoke::<Vec<u8>>(&mut self.calls).map(Bytes::from);
+                let outcome = call.invoke::<redis::Value>(&mut self.calls);
+                let outcome = outcome.map(|answer| bridge::text_of(answer).expect("an answer is text"));
                 let refused =
                     |error: redis::RedisError| CallError::Rejected(format!("{}: {error}", script.name).into());
                 let outcome = outcome.map_err(refused);

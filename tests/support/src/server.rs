@@ -127,7 +127,7 @@ pub fn command_at(address: &str, arguments: &[&str], environment: &[(&str, &str)
         command.args(["--data", ""]);
     }
     // How much a user may say in a minute is of interest to few tests.
-    for limit in ["limits.messages_per_minute", "limits.typing_per_minute"] {
+    for limit in ["limits.messages_per_minute", "limits.typing_per_minute", "limits.cost_per_user"] {
         if !arguments.iter().any(|argument| argument.contains(limit)) {
             command.args(["--set", &format!("{limit}=0")]);
         }

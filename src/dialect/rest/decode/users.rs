@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::{Name, Reject, RestCall, bodies, is_name, is_title, limits, read};
 use crate::base::time::parse_rfc3339;
 use crate::codec::json::{self, Object};
+use crate::dialect::fields::check_portable;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::reject::Code;
@@ -36,7 +37,7 @@ pub(super) fn register(body: ConnectionBody<'_>) -> Result<RestCall, Reject> {
     Ok(RestCall::Register {
         user: required("userId", name("userId", body.user_id)?)?,
         socket: required("socketId", name("socketId", body.socket_id)?)?,
-        device: device.map(Into::into),
+        device: device.map(|device| check_portable("deviceInfo", device).map(|()| device.into())).transpose()?,
     })
 }
 
@@ -77,6 +78,7 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
     let text = |field, value| read::<String>(field, value, "a string", |_| true);
     let title = required("title", text("title", body.title)?)?;
     let words = required("body", text("body", body.body)?)?;
+    body.data.map_or(Ok(()), |data| check_portable("data", data.get()))?;
     let more = read::<ObjectFields>("data", body.data, "a JSON object", |_| true)?;
     let mut data = Vec::with_capacity(128);
     let mut object = Object::begin(&mut data);
@@ -99,7 +101,9 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
 
 fn pushed(body: &PushBody<'_>) -> Result<Content, Reject> {
     let kind = required("type", label("type", body.kind)?)?;
-    Ok(content(kind, body.data.map_or("null", RawValue::get)))
+    let data = body.data.map_or("null", RawValue::get);
+    check_portable("data", data)?;
+    Ok(content(kind, data))
 }
 
 fn content(kind: Box<str>, body: &str) -> Content {

@@ -12,19 +12,17 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::{Identity, Roles};
-use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
-use crate::domain::monitoring::{MessageStats, PresenceStats, SessionStats};
-use crate::domain::op::{
-    Op, PresenceView, PushResult, Reply, RoomOp, RoomView, RoomsView, UserOp, UsersPage, UsersView,
-};
+use crate::domain::monitoring::{MessageStats, SessionStats};
+use crate::domain::op::{Op, PushResult, Reply, RoomOp, RoomView, RoomsView, UsersPage};
 use crate::domain::query::{PartialResult, Query};
 use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::owner::redis::cluster::node_message::{NodeQuery, NodeResult, reject, watched};
+use crate::owner::redis::cluster::online::OnlineMerge;
 
-/// Users whose presence is looked up for counts.
+/// Users that each node names for counts, so that those of several nodes count once.
 const COUNTED_USERS: usize = 1_000;
 
 /// A query of this node to the cluster.
@@ -71,9 +69,10 @@ impl ClusterQuery {
         Some(match self {
             Self::Rooms => NodeQuery::Rooms,
             Self::Users(page) | Self::Query(Query::Users(page)) => {
-                NodeQuery::Users(page.after.as_deref().map(Into::into), page.limit)
+                NodeQuery::Online(page.after.as_deref().map(Into::into), page.limit)
             }
-            Self::Query(Query::PresenceStats) => NodeQuery::Users(None, COUNTED_USERS),
+            Self::Query(Query::UsersNamed(users)) => NodeQuery::OnlineOf(users.to_vec()),
+            Self::Query(Query::PresenceStats) => NodeQuery::Online(None, COUNTED_USERS),
             Self::Query(Query::MessageStats) => NodeQuery::Messages,
             Self::Query(Query::SessionStats) => NodeQuery::Sessions,
             Self::Query(Query::LastMessages(rooms)) => {
@@ -82,7 +81,7 @@ impl ClusterQuery {
             Self::Query(Query::Incidents(filter)) => NodeQuery::Incidents((&**filter).into()),
             Self::Query(Query::Overview) => NodeQuery::Watched,
             Self::Query(Query::Totals) => NodeQuery::Totals,
-            Self::Query(Query::RoomsOf { .. } | Query::UsersNamed(_)) => return None,
+            Self::Query(Query::RoomsOf { .. }) => return None,
             Self::RoomOf { message, .. } => NodeQuery::room_of(*message),
             Self::Broadcast | Self::Connection | Self::TakeSession(..) => return None,
         })
@@ -113,11 +112,6 @@ impl ClusterQuery {
                 });
                 first_names(all, limits::ROOMS_LISTED)
             }
-            Self::Users(page) | Self::Query(Query::Users(page)) => first_names(users(parts), page.limit),
-            Self::Query(Query::PresenceStats) => first_names(users(parts), COUNTED_USERS),
-            Self::Query(Query::UsersNamed(users)) => {
-                NameList { names: users.to_vec(), total: users.len(), is_more: false }
-            }
             Self::Query(Query::RoomsOf { joined, .. }) => {
                 let own: Vec<Box<str>> = joined.iter().map(|room| (**room).into()).collect();
                 let listed = listed(parts).map(|(total, rooms)| (rooms, total));
@@ -133,13 +127,10 @@ impl ClusterQuery {
     pub(super) fn lookup(&self, name: Name) -> Op {
         let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
         match self {
-            Self::Rooms | Self::Query(Query::RoomsOf { .. }) => {
-                Op::Room(name, RoomOp::ListUsers { by, page: UsersPage { after: None, limit: 0 } })
-            }
             Self::RoomOf { message, connection, .. } => {
                 Op::Room(name, RoomOp::ReadReceipts { connection: *connection, message: *message })
             }
-            _ => Op::User(name, UserOp::Describe { by }),
+            _ => Op::Room(name, RoomOp::ListUsers { by, page: UsersPage { after: None, limit: 0 } }),
         }
     }
 
@@ -210,8 +201,8 @@ impl ClusterQuery {
                 return Err(Reject::storage_unavailable());
             }
             Self::Rooms => Reply::Rooms(rooms(&parts, list, found)),
-            Self::Users(_) => Reply::Users(presences(list, found)),
-            Self::Query(query) => Reply::PartialResult(merge(query, parts, list, found)),
+            Self::Users(page) => Reply::Users(OnlineMerge::merge(parts).page(page.limit)),
+            Self::Query(query) => Reply::PartialResult(merge(query, parts, found)),
             Self::Broadcast => {
                 let count = |part: &NodeResult| if let NodeResult::Count(count) = part { *count } else { 0 };
                 Reply::Pushed(PushResult { reached: parts.iter().map(count).sum(), offline: Vec::new() })
@@ -235,13 +226,6 @@ impl ClusterQuery {
             Self::TakeSession(..) => Reply::Done,
         })
     }
-}
-
-fn users(parts: &[NodeResult]) -> impl Iterator<Item = (&[Box<str>], usize)> {
-    parts.iter().filter_map(|part| match part {
-        NodeResult::Users(users, total) => Some((&users[..], *total)),
-        _ => None,
-    })
 }
 
 fn room_in(parts: &[NodeResult]) -> Option<&str> {
@@ -294,35 +278,15 @@ fn room(reply: Reply) -> Option<RoomView> {
     }
 }
 
-fn presences(list: &NameList, found: Vec<Reply>) -> UsersView {
-    let users = found.into_iter().filter_map(presence);
-    let mut users: Vec<PresenceView> = users.filter(|view| view.connections > 0).collect();
-    users.sort_unstable_by(|a, b| a.user.cmp(&b.user));
-    UsersView { total: list.total, users, is_more: list.is_more }
-}
-
-fn presence(reply: Reply) -> Option<PresenceView> {
-    match reply {
-        Reply::Presence(view) => Some(view),
-        _ => None,
-    }
-}
-
-fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Reply>) -> PartialResult {
+fn merge(query: &Query, parts: Vec<NodeResult>, found: Vec<Reply>) -> PartialResult {
     match query {
         Query::RoomsOf { user, joined } => {
             let is_own = |view: &RoomView| joined.contains(&view.room) || view.takes_part(user);
             let rooms = found.into_iter().filter_map(room).filter(is_own).collect();
             PartialResult::Rooms(RoomsView { rooms, ..RoomsView::default() })
         }
-        Query::Users(_) | Query::UsersNamed(_) => {
-            let mut view = presences(list, found);
-            let known = view.users.len();
-            view.users.retain(|user| user.status != Status::Offline);
-            // Users behind this page are not looked up, so all of them count.
-            view.total = view.total.saturating_sub(known - view.users.len());
-            PartialResult::Users(view)
-        }
+        Query::Users(page) => PartialResult::Users(OnlineMerge::merge(parts).shown_page(page.limit)),
+        Query::UsersNamed(_) => PartialResult::Users(OnlineMerge::merge(parts).shown_page(usize::MAX)),
         Query::MessageStats => {
             let mut all = MessageStats::default();
             for part in &parts {
@@ -333,22 +297,8 @@ fn merge(query: &Query, parts: Vec<NodeResult>, list: &NameList, found: Vec<Repl
             PartialResult::MessageStats(all)
         }
         Query::PresenceStats => {
-            let mut stats = PresenceStats::default();
-            for view in found.into_iter().filter_map(presence) {
-                *match view.status {
-                    Status::Online => &mut stats.online,
-                    Status::Away => &mut stats.away,
-                    Status::Busy => &mut stats.busy,
-                    Status::Offline => &mut stats.offline,
-                } += 1;
-            }
-            stats.online += list.total.saturating_sub(list.names.len()) as u64;
-            // Of the known users, those who are not here have left.
-            let guests = list.names.iter().filter(|user| user.starts_with("guest:")).count();
-            let here = list.total.saturating_sub(guests);
             let known = listed(&parts).map_or(0, |(total, _)| total);
-            stats.offline += known.saturating_sub(here) as u64;
-            PartialResult::PresenceStats(stats)
+            PartialResult::PresenceStats(OnlineMerge::merge(parts).stats(known))
         }
         Query::SessionStats | Query::LastMessages(_) | Query::Incidents(_) | Query::Overview | Query::Totals => {
             let mut parts = parts.into_iter().filter_map(NodeResult::into_partial);
@@ -395,15 +345,6 @@ mod tests {
 
     fn list(names: &[&str]) -> Vec<Box<str>> {
         names.iter().map(|name| (*name).into()).collect()
-    }
-
-    #[test]
-    fn user_on_several_nodes_is_listed_once() {
-        let query = ClusterQuery::Users(UsersPage { after: None, limit: 3 });
-        let parts = [NodeResult::Users(list(&["ada", "bob", "eve"]), 5), NodeResult::Users(list(&["bob", "dan"]), 2)];
-        let names = ["ada", "bob", "dan"].map(Name::from).to_vec();
-        assert_eq!(query.names(&parts), NameList { names, total: 6, is_more: true });
-        assert_eq!(query.names(&[]), NameList::default());
     }
 
     fn found(room: &str, is_made: bool, host: &str) -> Reply {

@@ -1,10 +1,11 @@
 //! The cluster: which nodes are alive ([`membership`]), the rooms and users of each node ([`registry`], [`enrolment`]), and
-//! queries that other nodes have to answer ([`queries`]). Nodes talk to each other by their channels ([`node_message`]).
+//! queries that other nodes have to answer ([`queries`], [`online`]). Nodes talk to each other by their channels ([`node_message`]).
 
 pub(super) mod enrolment;
 pub(super) mod membership;
 mod merge;
 mod node_message;
+mod online;
 pub(super) mod queries;
 pub(super) mod registry;
 

@@ -16,6 +16,7 @@ use crate::domain::monitoring::{Figures, Incident, OverviewParts, SessionStats, 
 use crate::domain::op::{PushResult, Reply};
 use crate::domain::query::PartialResult;
 use crate::domain::reject::{Code, Reject};
+use crate::owner::redis::cluster::online::WireUser;
 use crate::owner::redis::wire::{WireConnectionId, WireDirect, WireIdentity, WireMessageId};
 
 /// A message from one node to another, or to all.
@@ -41,7 +42,9 @@ pub(super) enum NodeQuery {
     /// Rooms with members on the node.
     Rooms,
     /// Users with connections on the node: those after this one, at most so many.
-    Users(Option<Box<str>>, usize),
+    Online(Option<Box<str>>, usize),
+    /// Those of these users who have connections on the node.
+    OnlineOf(Vec<Name>),
     /// Counts of messages.
     Messages,
     /// The room of a message.
@@ -79,8 +82,8 @@ pub(super) enum NodeResult {
     Rooms(Vec<Box<str>>, usize, usize, usize),
     /// Number of the rooms that Redis lists, and the first of them. Not sent: it is the part of Redis.
     Listed(usize, Vec<Box<str>>),
-    /// Users; number of all users.
-    Users(Vec<Box<str>>, usize),
+    /// Users; numbers of all users: online, away, busy, offline.
+    Online(Vec<WireUser>, [usize; 4]),
     Room(Box<str>),
     Views(Vec<WireConnection>),
     Registered(WireConnectionId),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::base::gather::Gather;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::codec::recovery;
 use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
@@ -23,6 +24,7 @@ use crate::message::{BRIDGE, OwnerMessage, Requester};
 use crate::owner::redis::cluster::membership;
 use crate::owner::redis::cluster::merge::{ClusterQuery, ListRepair, NameList, merge_shards};
 use crate::owner::redis::cluster::node_message::{NodeMessage, NodeQuery, NodeResult};
+use crate::owner::redis::cluster::online::{self, OnlineQuery, RecentAnswers};
 use crate::owner::redis::cluster::{enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::{self, OnlineUsers, Rooms};
@@ -35,6 +37,9 @@ const NODES_MS: u64 = 1_000;
 /// Time to wait for a result in all, in milliseconds.
 const RESULT_MS: u64 = 1_900;
 
+/// Lookups of a query under way at once: Redis does other work between two of these portions.
+const LOOKUPS_AT_ONCE: usize = 32;
+
 /// Rooms that one node names.
 const NAMED_ROOMS_MAX: usize = 10_000;
 
@@ -44,8 +49,8 @@ enum QueryStage {
     Nodes,
     /// Waits for the list in Redis, which is requested after the nodes: rooms that a node has just left are listed by then.
     List,
-    /// Waits for the lookups of names.
-    Lookups { list: NameList, pending: usize },
+    /// Waits for the lookups of names: of so many, of which some were requested.
+    Lookups { list: NameList, requested: usize, pending: usize },
 }
 
 /// A query of this node.
@@ -54,6 +59,8 @@ struct OwnQuery {
     query: ClusterQuery,
     /// In monotonic milliseconds.
     since: u64,
+    /// Number of changes of this node's users before it.
+    changes: u64,
     /// Nodes without an answer.
     awaited: BTreeSet<u16>,
     parts: Vec<NodeResult>,
@@ -82,6 +89,7 @@ pub(crate) struct ClusterQueries {
     lookups: BTreeMap<u32, u32>,
     /// Lookups of the users of a room, for the room's presence list.
     rooms: BTreeMap<u32, Name>,
+    recent: RecentAnswers,
     /// Operations to be requested for lookups.
     requests: VecDeque<(Requester, Op)>,
 }
@@ -105,7 +113,12 @@ impl ClusterQueries {
             }
             Op::Rooms => ClusterQuery::Rooms,
             Op::Users(page) => ClusterQuery::Users(page),
-            Op::Query(query) => ClusterQuery::Query(query),
+            Op::Query(query) => {
+                if let Some(known) = OnlineQuery::of(&query).and_then(|query| self.recent.get(turn, query)) {
+                    return turn.reply(Some(from), Ok(Reply::PartialResult(known)));
+                }
+                ClusterQuery::Query(query)
+            }
             Op::Broadcast(direct) => {
                 let asked = (NodeQuery::broadcast(&direct), turn.node.reachable_nodes());
                 return self.begin(turn, rooms, from, ClusterQuery::Broadcast, Some(asked));
@@ -174,7 +187,8 @@ impl ClusterQueries {
         let awaited = asked.as_ref().map(|(_, nodes)| nodes.clone()).unwrap_or_default();
         let (since, stage) = (turn.now.mono, QueryStage::Nodes);
         let (parts, found, has_failed) = (Vec::new(), Vec::new(), false);
-        let own = OwnQuery { to, query, since, awaited, parts, stage, found, has_failed };
+        let changes = turn.node.directory.changes();
+        let own = OwnQuery { to, query, since, changes, awaited, parts, stage, found, has_failed };
         let replaced = self.own.insert(number, own);
         debug_assert!(replaced.is_none(), "invariant: a number belongs to one query");
         turn.after(NODES_MS, Deadline::Queries);
@@ -225,7 +239,8 @@ impl ClusterQueries {
                 let connections = turn.node.directory.connection_count();
                 NodeResult::Rooms(summary.names, summary.total, summary.members, connections)
             }
-            NodeQuery::Users(after, limit) => local_users(turn, after.as_deref(), limit),
+            NodeQuery::Online(after, limit) => online::list(turn, after.as_deref(), limit.min(limits::USERS_LISTED)),
+            NodeQuery::OnlineOf(users) => online::named(turn, &users),
             NodeQuery::Messages => {
                 let stats = rooms.message_stats();
                 NodeResult::Messages(stats.typing, stats.tracked, stats.delivered, stats.read)
@@ -342,7 +357,7 @@ impl ClusterQueries {
             }
             *pending -= 1;
             if *pending == 0 {
-                self.finish(turn, number);
+                self.look_up_portion(turn, number);
             }
         }
     }
@@ -402,8 +417,21 @@ impl ClusterQueries {
             return self.take_session(turn, number);
         }
         let list = own.query.names(&own.parts);
-        let ops: Vec<Op> = list.names.iter().map(|name| own.query.lookup(name.clone())).collect();
-        own.stage = QueryStage::Lookups { list, pending: ops.len() };
+        own.stage = QueryStage::Lookups { list, requested: 0, pending: 0 };
+        self.look_up_portion(turn, number);
+    }
+
+    /// Requests the next lookups, or ends the query after the last ones.
+    fn look_up_portion(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
+        let Some(OwnQuery { query, stage: QueryStage::Lookups { list, requested, pending }, .. }) =
+            self.own.get_mut(&number)
+        else {
+            debug_assert!(false, "invariant: lookups belong to a query that looks up names");
+            return;
+        };
+        let portion = list.names.iter().skip(*requested).take(LOOKUPS_AT_ONCE);
+        let ops: Vec<Op> = portion.map(|name| query.lookup(name.clone())).collect();
+        (*requested, *pending) = (*requested + ops.len(), ops.len());
         if ops.is_empty() {
             return self.finish(turn, number);
         }
@@ -427,7 +455,7 @@ impl ClusterQueries {
     /// Replies with the merged result, and repairs the lists.
     fn finish(&mut self, turn: &mut OwnerTurn<'_>, number: u32) {
         let own = self.own.remove(&number).expect("invariant: a query ends once");
-        let OwnQuery { to, query, parts, stage, found, has_failed, .. } = own;
+        let OwnQuery { to, query, since, changes, parts, stage, found, has_failed, .. } = own;
         let list = match stage {
             QueryStage::Lookups { list, .. } => list,
             QueryStage::Nodes | QueryStage::List => NameList::default(),
@@ -444,6 +472,9 @@ impl ClusterQueries {
             true => Err(Reject::storage_unavailable()),
             false => query.result(parts, &list, found),
         };
+        if let (ClusterQuery::Query(query), Ok(Reply::PartialResult(result))) = (&query, &reply) {
+            self.recent.keep(query, (since, changes), result);
+        }
         turn.reply(Some(to), reply);
     }
 
@@ -486,13 +517,4 @@ impl ClusterQueries {
             assert!(is_pending, "invariant: a lookup belongs to a query that waits for it");
         }
     }
-}
-
-/// Users with connections on this node, after one of them.
-fn local_users(turn: &OwnerTurn<'_>, after: Option<&str>, limit: usize) -> NodeResult {
-    let directory = &turn.node.directory;
-    let mut names: Vec<&Name> = directory.names().filter(|user| after.is_none_or(|after| &***user > after)).collect();
-    names.sort_unstable();
-    let names = names.into_iter().take(limit.saturating_add(1)).map(|user| (**user).into()).collect();
-    NodeResult::Users(names, directory.len())
 }

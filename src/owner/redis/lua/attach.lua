@@ -13,4 +13,4 @@ if name ~= '' then
   if known or count < NAMES_MAX then register(names, name, 'l' .. node .. ':' .. connection) end
   device = known and string.match(known, '^p%d+ (.+)$')
 end
-return '{' .. waiting() .. (device and ',"v":' .. cjson.encode(device) or '') .. '}'
+return waiting(device and ',"v":' .. cjson.encode(device) or '')

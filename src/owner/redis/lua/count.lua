@@ -8,13 +8,11 @@ if call('HDEL', key, kind == 'n' and 'w' or kind) == 1 and call('HLEN', members_
   if kind == 'u' then
     tell('*', '{"stats":' .. participant_count() .. '}')
   elseif room.socketio_count > 0 then
-    local known, list = {}, {}
-    for _, text in ipairs(call('HVALS', members_key)) do
-      local user = cjson.decode(text).w[1]
-      if not known[user] then known[user], list[#list + 1] = true, user end
+    check_users()
+    if kind == 'n' and call('HLEN', members_key) <= announce then
+      return done('"us":' .. cjson.encode(call('ZRANGE', users_key, 0, -1)), true)
     end
-    if kind == 'n' and call('HLEN', members_key) <= announce then return done('"us":' .. cjson.encode(list), true) end
-    tell('*', '{"online":' .. #list .. '}')
+    tell('*', '{"online":' .. call('ZCARD', users_key) .. '}')
   end
 end
 return done('"r":1', true)

@@ -4,16 +4,12 @@ local user_id, is_admin, after, limit = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV
 local why = open()
 if why then return refuse(why) end
 if not admits(user_id, is_admin) then return refuse('private') end
-local known, users, total = {}, {}, 0
-for _, text in ipairs(call('HVALS', members_key)) do
-  local user = cjson.decode(text).w[1]
-  if not known[user] then
-    known[user], total = true, total + 1
-    if user > after then users[#users + 1] = user end
-  end
+check_users()
+local users = {}
+if limit > 0 then
+  users = call('ZRANGEBYLEX', users_key, after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit + 1)
 end
-table.sort(users)
-local list = {}
-for at = 1, math.min(limit, #users) do list[at] = cjson.encode(users[at]) end
-return done(view(false) .. ',"t":' .. total .. ',"us":[' .. table.concat(list, ',') .. '],"more":' ..
-  (#users > limit and 1 or 0))
+local is_more = #users > limit
+if is_more then users[#users] = nil end
+return done(view(false) .. ',"t":' .. call('ZCARD', users_key) .. ',"us":' .. (#users > 0 and cjson.encode(users) or '[]') ..
+  ',"more":' .. (is_more and 1 or 0))

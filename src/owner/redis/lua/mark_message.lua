@@ -12,7 +12,8 @@ if not entry then return refuse('message_not_found') end
 local sender = cjson.decode(entry[2][2]).by.w[1]
 if room.kept then
   local marks = key .. ':k:' .. message
-  call('HSETNX', marks, string.sub(kind, 1, 1) .. seat.w[1], now)
+  -- A repeated receipt has no effect.
+  if call('HSETNX', marks, string.sub(kind, 1, 1) .. seat.w[1], now) == 0 then return done('"r":1') end
   call('PEXPIRE', marks, room.keep_age > 0 and room.keep_age or RECEIPTS_MS)
 end
 local who = cjson.encode(seat.w)

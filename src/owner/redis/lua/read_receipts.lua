@@ -5,9 +5,8 @@ local why = open()
 if why then return refuse(why) end
 if call('HEXISTS', members_key, connection) == 0 then return refuse('not_in_room') end
 if not room.kept or call('HEXISTS', ids_key, message) == 0 then return refuse('message_not_found') end
-local list = {}
-local known = call('HGETALL', key .. ':k:' .. message)
-for at = 1, #known, 2 do
-  list[#list + 1] = '[' .. cjson.encode(known[at]) .. ',' .. known[at + 1] .. ']'
-end
-return done('"l":[' .. table.concat(list, ',') .. ']')
+-- Each mark is followed by its time.
+local marks = key .. ':k:' .. message
+local is_complete = call('HLEN', marks) <= MARKS_LISTED
+local list = is_complete and call('HGETALL', marks) or call('HRANDFIELD', marks, MARKS_LISTED, 'WITHVALUES')
+return done('"c":' .. (is_complete and 1 or 0) .. ',"l":' .. (#list > 0 and cjson.encode(list) or '[]'))

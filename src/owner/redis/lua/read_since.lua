@@ -6,4 +6,5 @@ if why then return refuse(why) end
 if call('HEXISTS', members_key, connection) == 0 then return refuse('not_in_room') end
 local seq = call('HGET', ids_key, message)
 if not seq then return refuse('message_not_found') end
-return done(page(tonumber(seq), limit))
+local start, texts = page(tonumber(seq), limit)
+return done(start, false, texts)

@@ -1,21 +1,20 @@
 -- rejoin: mirrors domain/recovery.rs
--- A client continues on another connection. `epoch` and `seq`: the last message that it has.
+-- A client continues on another connection. `epoch` and `seq`: the last message that it has; `most`: messages that it can miss.
+-- If they are more than one answer holds, it has the first of them, and no more is done.
 local former_connection, member_text, is_admin, epoch, seq = ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local most = tonumber(ARGV[10])
 local why = open(true)
 if why then return refuse('room_not_found') end
 touch()
 local seat = cjson.decode(member_text)
-local missed = ''
+local missed = {}
 local is_whole = epoch == room.epoch and seq == room.seq
-if epoch == room.epoch and seq < room.seq and room.seq - seq <= MISSED_MESSAGES and room.kept then
-  local entries, bytes = call('XRANGE', log_key, string.format('%d-0', seq + 1), '+'), 0
-  local list = {}
-  for at, entry in ipairs(entries) do
-    list[at] = entry[2][2]
-    bytes = bytes + #list[at]
-  end
-  if #list == room.seq - seq and bytes <= MISSED_LOG_BYTES then
-    is_whole, missed = true, table.concat(list, ',')
+if epoch == room.epoch and seq < room.seq and room.seq - seq <= most and room.kept then
+  local next_id = string.format('%d-0', seq + 1)
+  local texts, first, is_more = read_texts(log_key, 'XRANGE', next_id, '+', MISSED_PORTION)
+  if first == next_id then
+    if is_more then return done('"more":1,"ms":[', false, texts) end
+    is_whole, missed = true, texts
   end
 end
 local former, answer, refused = seat_of(former_connection), nil, nil
@@ -29,4 +28,4 @@ else
   answer, refused = join(seat, is_admin)
 end
 if not answer then return done('"x":"' .. refused .. '"') end
-return done(answer .. ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":[' .. missed .. ']')
+return done(answer .. ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":[', false, missed)

@@ -16,7 +16,7 @@ if #ids > 0 then
   if not user.here then begin(identity) end
   part(cjson.decode(rooms))
   come(ids)
-  return '{' .. waiting() .. '}'
+  return waiting('')
 end
 if not user.here then return '{}' end
 part(cjson.decode(rooms))

@@ -13,7 +13,9 @@
 --            z     the Redis server that keeps the room, and its takeover, with "?" between them while the server waits for
 --                  what the nodes know, or else ":"
 --            zt    since when it waits                  zl    the last takeovers, each with n at that time
+--            i     number of members that key:u and key:h count
 --   key:m    a hash: members by connection              key:p    a hash: connections by chosen peer id
+--   key:u    a sorted set: users with members, by name  key:h    a hash: number of members by user
 --   key:l    a stream: messages, by number              key:i    a hash: numbers of messages by id
 --   key:f    a stream: other events, by number          key:t    a hash: typing indicators, by connection
 --   key:a    a sorted set: participants                 key:x    a string: the room was closed a moment ago
@@ -25,6 +27,7 @@
 -- a Socket.IO peer, q node, d name to show, o order.
 -- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long.
 local members_key, peers_key, participants_key = key .. ':m', key .. ':p', key .. ':a'
+local users_key, user_counts_key = key .. ':u', key .. ':h'
 local log_key, ids_key, typing_key = key .. ':l', key .. ':i', key .. ':t'
 local announce, takes, keeps, keep, keep_ms
 do
@@ -43,7 +46,7 @@ end
 
 -- Does a command with each key that ends with the room.
 local function each(command, ...)
-  for _, part in ipairs({'', ':m', ':p', ':l', ':i', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
+  for _, part in ipairs({'', ':m', ':p', ':u', ':h', ':l', ':i', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
 end
 
 -- Time the room can be empty before it ends; 0: no limit.
@@ -179,8 +182,9 @@ local function tell(audience, event)
   events[#events + 1] = '[' .. cjson.encode(audience) .. ',' .. event .. ']'
 end
 
--- The end of every script: numbers and publishes the events, and returns the answer. Light events have no number.
-local function done(answer, is_light)
+-- The end of every script: numbers and publishes the events, and returns the answer. Light events have no number. An answer with
+-- `texts` ends with the start of a list, which gets them; it is returned in pieces, because Lua is slow to join large texts.
+local function done(answer, is_light, texts)
   local has = 0
   if #events > 0 then
     local n = 0
@@ -193,8 +197,16 @@ local function done(answer, is_light)
     if not is_light and not room.is_resting then keep_events(n, body) end
     call(publish, key, body)
   end
-  return '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch .. '",' ..
-    answer .. '}'
+  local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch ..
+    '",' .. answer
+  if not texts then return head .. '}' end
+  local pieces = {head}
+  for at, text in ipairs(texts) do
+    if at > 1 then pieces[#pieces + 1] = ',' end
+    pieces[#pieces + 1] = text
+  end
+  pieces[#pieces + 1] = ']}'
+  return pieces
 end
 
 -- Publishes an event for one member outside the room's order, by the channel of its node.
@@ -237,6 +249,26 @@ end
 
 local function count_peers(by)
   if by ~= 0 then room.socketio_count = call('HINCRBY', key, 'k', by) end
+end
+
+-- A user has a member more, or fewer.
+local function count_user(user, by)
+  local count = call('HINCRBY', user_counts_key, user, by)
+  call('HINCRBY', key, 'i', by)
+  if count > 0 then
+    call('ZADD', users_key, 0, user)
+  else
+    call('HDEL', user_counts_key, user)
+    call('ZREM', users_key, user)
+  end
+end
+
+-- Counts the users again if a node of another version has not counted some members.
+local function check_users()
+  if tonumber(call('HGET', key, 'i') or 0) == call('HLEN', members_key) then return end
+  call('DEL', users_key, user_counts_key)
+  call('HDEL', key, 'i')
+  for _, text in ipairs(call('HVALS', members_key)) do count_user(cjson.decode(text).w[1], 1) end
 end
 
 -- Members have changed: the number of members, or of users, is to be published.
@@ -289,6 +321,7 @@ local function leave(seat, text)
   stop_typing(seat.c, seat.c)
   call('HDEL', members_key, seat.c)
   if seat.p ~= '' then call('HDEL', peers_key, seat.p) end
+  count_user(seat.w[1], -1)
   count_peers(-seat.k)
   if was_announced then
     tell('*' .. seat.c, (is_absent(seat.w[1], room.socketio_count) and '{"left":' or '{"leftone":') .. text .. '}')
@@ -325,28 +358,27 @@ end
 -- Announces the room's profile to its Socket.IO peers.
 local function tell_info()
   if room.socketio_count == 0 then return end
-  local known, users = {}, 0
-  for _, text in ipairs(call('HVALS', members_key)) do
-    local user = cjson.decode(text).w[1]
-    if not known[user] then known[user], users = true, users + 1 end
-  end
+  check_users()
+  local users = call('ZCARD', users_key)
   tell('*', '{"info":{"pf":' .. call('HGET', key, 'pf') .. ',"k":' .. participant_count() .. ',"o":' .. users .. ',"a":' ..
     now .. '}}')
 end
 
--- The view of the room for a new member.
-local function joined(seat, own)
+-- The members, or some of them if there are many, and their number.
+local function some_members()
   local count = call('HLEN', members_key)
-  local list = {}
-  local texts
-  if count <= 2 * announce + 1 then
-    texts = call('HVALS', members_key)
-  else
-    texts = {}
-    for at, text in ipairs(call('HRANDFIELD', members_key, announce + 1, 'WITHVALUES')) do
-      if at % 2 == 0 then texts[#texts + 1] = text end
-    end
+  if count <= 2 * announce + 1 then return call('HVALS', members_key), count end
+  local texts = {}
+  for at, text in ipairs(call('HRANDFIELD', members_key, announce + 1, 'WITHVALUES')) do
+    if at % 2 == 0 then texts[#texts + 1] = text end
   end
+  return texts, count
+end
+
+-- The view of the room for a new member, or without other members for one that has joined before (`is_repeated`).
+local function joined(seat, own, is_repeated)
+  local list, texts, count = {}, {}, call('HLEN', members_key)
+  if not is_repeated then texts = some_members() end
   for _, text in ipairs(texts) do
     if text ~= own then list[#list + 1] = text end
   end
@@ -360,6 +392,7 @@ local function enter(seat)
   local is_first = is_absent(seat.w[1], room.socketio_count + seat.k)
   local text = write(seat)
   if seat.p ~= '' then call('HSET', peers_key, seat.p, seat.c) end
+  count_user(seat.w[1], 1)
   count_peers(seat.k)
   local count = call('HLEN', members_key)
   if count == 1 then each('PERSIST') end
@@ -391,7 +424,7 @@ local function take_over(taken, seat)
   taken.w, taken.d, taken.v = seat.w, seat.d, seat.v
   local text = write(taken)
   if is_other then tell('*' .. seat.c, '{"media":' .. text .. '}') end
-  return joined(taken, text)
+  return joined(taken, text, former == seat.c)
 end
 
 -- Makes a connection a member. Returns its view of the room, or nil and the reason of a refusal.
@@ -409,55 +442,86 @@ local function join(seat, admin)
   return enter(seat)
 end
 
--- A page of the log: after a number, or the newest messages.
-local function page(after, limit)
-  local answer = '"s":' .. room.seq .. ',"l":['
-  if not room.kept or room.seq == 0 then return answer .. '],"c":' .. (room.seq == 0 and 1 or 0) end
-  if room.keep_age > 0 then
-    -- Removes messages that are too old.
-    local oldest = call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1]
-    while oldest and cjson.decode(oldest[2][2]).at + room.keep_age <= now do
-      call('XDEL', log_key, oldest[1])
-      call('HDEL', ids_key, oldest[2][4])
-      oldest = call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1]
+-- Reads texts of a stream by XRANGE or XREVRANGE, at most `limit` and PAGE_BYTES, but at least one, in steps that hardly go
+-- beyond that. Returns them, the id of the first, and whether there are more.
+local function read_texts(stream, command, from, to, limit)
+  local texts, bytes, step, first = {}, 0, 1, nil
+  while true do
+    local entries = call(command, stream, from, to, 'COUNT', step)
+    for _, entry in ipairs(entries) do
+      local text = entry[2][2]
+      bytes = bytes + #text
+      if #texts >= limit or bytes > PAGE_BYTES and #texts > 0 then return texts, first, true end
+      texts[#texts + 1] = text
+      first = first or entry[1]
     end
+    if #entries < step then return texts, first, false end
+    from = '(' .. entries[#entries][1]
+    step = math.max(1, math.min(READ_STEP, math.floor((PAGE_BYTES - bytes) * #texts / bytes), limit + 1 - #texts))
   end
-  local entries
-  if after then
-    entries = call('XRANGE', log_key, string.format('%d-0', after + 1), '+', 'COUNT', limit + 1)
-  else
-    entries = call('XREVRANGE', log_key, '+', '-', 'COUNT', limit + 1)
-  end
-  local list, bytes, complete = {}, 0, 1
-  for at, entry in ipairs(entries) do
-    local text = entry[2][2]
-    bytes = bytes + #text
-    if at > limit or (bytes > PAGE_BYTES and at > 1) then
-      complete = 0
-      break
-    end
-    list[at] = text
-  end
-  if not after then
-    for at = 1, math.floor(#list / 2) do list[at], list[#list + 1 - at] = list[#list + 1 - at], list[at] end
-  end
-  local first = call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1]
-  local kept_from = first and tonumber(string.match(first[1], '^%d+')) or room.seq + 1
-  if kept_from > (after or 0) + 1 then complete = 0 end
-  return answer .. table.concat(list, ',') .. '],"c":' .. complete
 end
 
--- The room as an observer sees it, with its members or without.
+-- Number of a message in the log.
+local function seq_of(entry)
+  return tonumber(string.match(entry[1], '^%d+'))
+end
+
+-- Whether a message in the log is too old. Its time ends its text.
+local function is_old(entry)
+  return room.keep_age > 0 and tonumber(string.match(string.sub(entry[2][2], -24), '"at":(%d+)}$')) + room.keep_age <= now
+end
+
+-- Removes messages before a number, and those that are too old, from the start of the log: as many as arrive between two
+-- calls, and some more if they are small. Returns the first message of the log.
+local function trim(before)
+  local removed, bytes = 0, 0
+  while true do
+    local first = call('XRANGE', log_key, '-', '+', 'COUNT', 1)[1]
+    if not first or seq_of(first) >= before and not is_old(first) then return first end
+    if removed >= TRIM_EVERY and (removed >= TRIMMED_MAX or bytes > PAGE_BYTES) then return first end
+    call('XDEL', log_key, first[1])
+    call('HDEL', ids_key, first[2][4])
+    removed, bytes = removed + 1, bytes + #first[2][2]
+  end
+end
+
+-- Number of the first message that is not too old; nil if there is none.
+local function first_kept()
+  local first = trim(0)
+  if not first then return end
+  if not is_old(first) then return seq_of(first) end
+  local old, kept = seq_of(first), room.seq + 1
+  while kept - old > 1 do
+    local middle = math.floor((old + kept) / 2)
+    local entry = call('XRANGE', log_key, string.format('%d-0', middle), '+', 'COUNT', 1)[1]
+    if entry and is_old(entry) then old = seq_of(entry) else kept = middle end
+  end
+  return kept <= room.seq and kept or nil
+end
+
+-- A page of the log: after a number, or the newest messages. Returns the start of the answer, and the messages.
+local function page(after, limit)
+  local first = room.kept and room.seq > 0 and first_kept()
+  if not first then return '"s":' .. room.seq .. ',"c":' .. (room.seq == 0 and 1 or 0) .. ',"l":[', {} end
+  local texts, is_more, _
+  if after then
+    texts, _, is_more = read_texts(log_key, 'XRANGE', string.format('%d-0', math.max(after + 1, first)), '+', limit)
+  else
+    texts, _, is_more = read_texts(log_key, 'XREVRANGE', '+', string.format('%d-0', first), limit)
+    for at = 1, math.floor(#texts / 2) do texts[at], texts[#texts + 1 - at] = texts[#texts + 1 - at], texts[at] end
+  end
+  local is_complete = not is_more and first <= (after or 0) + 1
+  return '"s":' .. room.seq .. ',"c":' .. (is_complete and 1 or 0) .. ',"l":[', texts
+end
+
+-- The room as an observer sees it, with members or without.
 local function view(with_members)
   local v = call('HMGET', key, 'hu', 'c', 'a', 'pf')
-  local list = {}
-  if with_members then
-    list = call('HVALS', members_key)
-  end
-  local participants = {}
-  for at, user in ipairs(call('ZRANGE', participants_key, 0, -1)) do participants[at] = cjson.encode(user) end
+  local list = with_members and some_members() or {}
+  local participants = call('ZRANGE', participants_key, 0, -1)
   return '"h":' .. cjson.encode(v[1]) .. ',"c":' .. v[2] .. ',"a":' .. v[3] .. ',"pf":' .. (v[4] or 'null') .. ',"k":' ..
-    participant_count() .. ',"pa":[' .. table.concat(participants, ',') .. '],"l":[' .. table.concat(list, ',') .. ']'
+    participant_count() .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]') .. ',"l":[' ..
+    table.concat(list, ',') .. ']'
 end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.

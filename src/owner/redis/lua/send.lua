@@ -27,13 +27,8 @@ append(seq, entry, message)
 call('HSET', key, 's', seq, 'n', n, 'a', now)
 call('HSET', ids_key, message, seq)
 local most = room.kept and room.keep_count or RECEIPTED_MESSAGES
-if most > 0 and seq > most and seq % TRIM_EVERY == 0 then
-  -- Between two trims the log is longer than its limit; pages leave the oldest messages out.
-  for _, old in ipairs(call('XRANGE', log_key, '-', string.format('%d-0', seq - most))) do
-    call('HDEL', ids_key, old[2][4])
-  end
-  call('XTRIM', log_key, 'MINID', string.format('%d-0', seq - most + 1))
-end
+-- Between two trims the log is longer than its limit.
+if seq % TRIM_EVERY == 0 then trim(most > 0 and seq - most + 1 or 0) end
 call(publish, key, '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now ..
   ',"f":[["*' .. connection .. '",{"message":' .. entry .. '}]]}')
 local answer = '"id":"' .. message .. '","seq":' .. seq .. ',"at":' .. now

@@ -22,21 +22,18 @@ if epoch == room.epoch and common_number() < last_number then
   -- The node has events that this server does not have: the epoch ends, and the remaining log belongs to the next one.
   room.epoch, room.number = next_epoch, math.max(room.number, last_number)
   call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
-  call('HDEL', key, 'u', 'w')
-  call('DEL', members_key, peers_key, typing_key)
+  call('HDEL', key, 'u', 'w', 'i')
+  call('DEL', members_key, peers_key, users_key, user_counts_key, typing_key)
   room.socketio_count = 0
   settle()
   tell('*', '{"closed":"the room\'s messages were lost"}')
   rest()
   return done('"l":[]')
 end
-local list = {}
-for _, entry in ipairs(call('XRANGE', key .. ':f', string.format('%d-0', last_number + 1), '+')) do
-  list[#list + 1] = entry[2][2]
-end
-for _, entry in ipairs(call('XRANGE', log_key, string.format('%d-0', last_seq + 1), '+', 'COUNT', MISSED_PUBLICATIONS)) do
-  local text = entry[2][2]
+-- Of events and messages the first ones; the node asks again for the next.
+local list = read_texts(key .. ':f', 'XRANGE', string.format('%d-0', last_number + 1), '+', MISSED_PORTION)
+for _, text in ipairs((read_texts(log_key, 'XRANGE', string.format('%d-0', last_seq + 1), '+', MISSED_PORTION))) do
   local n, c = string.match(text, '^{"n":(%d+)'), string.match(text, '"c":"([%w_-]+)"')
   list[#list + 1] = '{"n":' .. n .. ',"o":"","t":' .. now .. ',"f":[["*' .. c .. '",{"message":' .. text .. '}]]}'
 end
-return done('"l":[' .. table.concat(list, ',') .. ']')
+return done('"l":[', false, list)

@@ -74,14 +74,23 @@ local function news()
   user.number = math.max(user.number + 1, time[1] * 1000 + math.floor(time[2] / 1000))
   put({n = user.number})
   local username = cjson.decode(user.identity)[2]
-  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","l":' .. last_seen() ..
+  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","l":' .. last_seen() .. ',"a":' .. (user.last_active and 0 or 1) ..
     (username ~= '' and ',"un":' .. cjson.encode(username) or '')
 end
 
--- Publishes the presence, except to one connection.
+-- The presence, for the node of a connection that begins.
+local function present()
+  return ',"n":' .. user.number .. ',"s":"' .. user.status .. '","b":' .. (user.connected_at or now) ..
+    (user.last_active and ',"l":' .. user.last_active or '')
+end
+
+-- Publishes the presence, except to one connection; where presence is not sent to anyone, to the nodes only.
 local function tell(except)
-  if audience == 'n' then return end
   local body = news()
+  if audience == 'n' then
+    hand(body .. ',"q":1')
+    return
+  end
   if except and except ~= '' then body = body .. ',"x":"' .. except .. '"' end
   if audience == 'e' then
     call('PUBLISH', prefix .. ':everyone', '{"u":' .. encoded_name() .. body .. '}')
@@ -121,7 +130,10 @@ end
 local function come(ids, except)
   local count = call('ZCARD', connections_key)
   local is_first = count == 0 and not user.absence
-  if count == 0 then put({b = now}) end
+  if count == 0 then
+    put({b = now})
+    user.connected_at = now
+  end
   for _, id in ipairs(ids) do
     call('ZADD', connections_key, 'NX', call('HINCRBY', key, 'o', 1), node .. ':' .. id)
   end
@@ -130,7 +142,7 @@ local function come(ids, except)
   put({g = false, l = user.last_active})
   if is_first then
     put({t = last_seen()})
-    tell(except)
+    if audience ~= 'n' then tell(except) end
   end
 end
 
@@ -172,12 +184,13 @@ local function go()
   end
 end
 
--- The first waiting direct messages; removes those that are too old.
-local function waiting()
+-- An answer in pieces with the presence, the first waiting direct messages, and other fields; removes messages that are too old. The time of a
+-- message ends its text.
+local function waiting(fields)
   local texts, bytes, is_more = {}, 0, false
   for _, id in ipairs(call('ZRANGE', waiting_key, 0, WAITING_MESSAGES)) do
     local text = call('HGET', directs_key, id)
-    if not text or keep_ms > 0 and cjson.decode(text).at + keep_ms <= now then
+    if not text or keep_ms > 0 and tonumber(string.match(string.sub(text, -24), '"at":(%d+)}$')) + keep_ms <= now then
       call('ZREM', waiting_key, id)
       call('HDEL', directs_key, id)
     else
@@ -187,7 +200,13 @@ local function waiting()
       texts[#texts + 1] = text
     end
   end
-  return '"d":[' .. table.concat(texts, ',') .. '],"m":' .. (is_more and 1 or 0)
+  local pieces = {'{"m":' .. (is_more and 1 or 0) .. present() .. fields .. ',"d":['}
+  for at, text in ipairs(texts) do
+    if at > 1 then pieces[#pieces + 1] = ',' end
+    pieces[#pieces + 1] = text
+  end
+  pieces[#pieces + 1] = ']}'
+  return pieces
 end
 
 -- The registered names and their number; removes those that have expired.

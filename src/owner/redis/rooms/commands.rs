@@ -2,13 +2,15 @@
 
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_word};
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
-use crate::domain::event::Content;
+use crate::domain::event::{Content, Message};
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
 use crate::domain::recovery::Returning;
+use crate::message::Requester;
 use crate::message::redis::{Bytes, Script};
 use crate::owner::redis::schema::EPOCH_CHARS;
 use crate::owner::redis::scripts;
@@ -26,7 +28,7 @@ pub(crate) enum RoomCall {
     Signal,
     Create,
     Join(ConnectionId),
-    Return(ConnectionId),
+    Return(Box<PendingReturn>),
     Leave(ConnectionId),
     Close,
     /// The connection's membership ends.
@@ -53,6 +55,35 @@ pub(crate) enum RoomCall {
     CheckListed,
 }
 
+/// A return to a room, which takes one call for each portion of the missed messages.
+pub(crate) struct PendingReturn {
+    pub(super) back: Returning,
+    /// Missed messages of the answers so far.
+    pub(super) messages: Vec<Message>,
+}
+
+impl PendingReturn {
+    pub(super) fn connection(&self) -> ConnectionId {
+        self.back.join.connection
+    }
+
+    /// Adds a portion of the missed messages. If they have become too many, the client misses them.
+    pub(super) fn add(&mut self, portion: Vec<Message>) {
+        self.messages.extend(portion);
+        let bytes: usize = self.messages.iter().map(|message| message.content.bytes()).sum();
+        match self.messages.last().and_then(|message| message.seq) {
+            Some(seq) if bytes <= limits::MISSED_BYTES => self.back.seq = seq,
+            _ => self.back.epoch = "".into(),
+        }
+    }
+}
+
+/// Calls the script of a return, again after each portion of the missed messages.
+pub(super) fn call_return(turn: &mut OwnerTurn<'_>, name: Name, pending: Box<PendingReturn>, to: Option<Requester>) {
+    let arguments = encode_return(&pending);
+    turn.call_room(&scripts::REJOIN, name, to, RoomCall::Return(pending), arguments);
+}
+
 /// The script of an operation, the way to decode its reply, and its arguments.
 pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
     match op {
@@ -60,7 +91,11 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
         }
         RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
-        RoomOp::Rejoin(back) => (&scripts::REJOIN, RoomCall::Return(back.join.connection), encode_return(&back)),
+        RoomOp::Rejoin(back) => {
+            let pending = Box::new(PendingReturn { back: *back, messages: Vec::new() });
+            let arguments = encode_return(&pending);
+            (&scripts::REJOIN, RoomCall::Return(pending), arguments)
+        }
         RoomOp::Leave { connection, by, peer } => {
             let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
             (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
@@ -163,9 +198,11 @@ fn encode_join(turn: &mut OwnerTurn<'_>, join: &JoinRoom) -> Vec<Bytes> {
     vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
 }
 
-fn encode_return(back: &Returning) -> Vec<Bytes> {
-    let join = &back.join;
-    vec![id(back.former), member(join), admin(&join.by), text(&*back.epoch), number(back.seq)]
+fn encode_return(pending: &PendingReturn) -> Vec<Bytes> {
+    let PendingReturn { back, messages } = pending;
+    let most = limits::MISSED_MESSAGES.saturating_sub(messages.len()) as u64;
+    let (join, epoch, seq) = (&back.join, text(&*back.epoch), number(back.seq));
+    vec![id(back.former), member(join), admin(&join.by), epoch, seq, number(most)]
 }
 
 fn encode_signal(signal: &RelaySignal) -> Vec<Bytes> {

@@ -79,6 +79,8 @@ pub(super) struct Rooms {
     waiting: Vec<WaitingOp>,
     /// Former members that Redis may still have; it is asked to remove them when it answers.
     departed: BTreeSet<(Name, ConnectionId)>,
+    /// Connections that are returning to a room; see [`commands::PendingReturn`].
+    returning: BTreeSet<(Name, ConnectionId)>,
     /// Typing indicators with their end in monotonic milliseconds; 0: ended by the client.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     messages: MessageIndex,
@@ -90,6 +92,7 @@ impl Rooms {
             subscriptions: map(seed),
             waiting: Vec::new(),
             departed: BTreeSet::new(),
+            returning: BTreeSet::new(),
             typing: BTreeMap::new(),
             messages: MessageIndex::default(),
         }
@@ -120,8 +123,13 @@ impl Rooms {
     }
 
     fn call(&mut self, turn: &mut OwnerTurn<'_>, name: Name, op: RoomOp, to: Option<Requester>) {
-        if let RoomOp::SetTyping { connection, is_typing } = op {
-            self.note_typing(turn, &name, connection, is_typing);
+        match &op {
+            RoomOp::SetTyping { connection, is_typing } => self.note_typing(turn, &name, *connection, *is_typing),
+            RoomOp::Rejoin(back) => drop(self.returning.insert((name.clone(), back.join.connection))),
+            RoomOp::RemoveMember { connection } | RoomOp::StartGrace { connection } => {
+                self.returning.remove(&(name.clone(), *connection));
+            }
+            _ => {}
         }
         let (script, purpose, own) = commands::encode(turn, &name, op);
         let (key, rules) = (turn.node.keys.room(&name), turn.node.room_rules());

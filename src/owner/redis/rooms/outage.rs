@@ -77,12 +77,12 @@ impl Rooms {
         purpose: &RoomCall,
     ) {
         match purpose {
-            RoomCall::Join(connection)
-            | RoomCall::Return(connection)
-            | RoomCall::Vanish(connection)
-            | RoomCall::Lose(connection) => {
-                self.departed.insert((name.clone(), *connection));
-                turn.after(REPLY_MS, Deadline::WaitingOps);
+            RoomCall::Join(connection) | RoomCall::Vanish(connection) | RoomCall::Lose(connection) => {
+                self.depart(turn, name, *connection);
+            }
+            RoomCall::Return(pending) => {
+                self.returning.remove(&(name.clone(), pending.connection()));
+                self.depart(turn, name, pending.connection());
             }
             RoomCall::Since => {
                 if let Some(room) = self.subscriptions.get_mut(name) {
@@ -103,6 +103,12 @@ impl Rooms {
         turn.reply(to, Err(Reject::storage_unavailable()));
     }
 
+    /// A connection is not a member here, but Redis may have it as one: it is removed there.
+    fn depart(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) {
+        self.departed.insert((name.clone(), connection));
+        turn.after(REPLY_MS, Deadline::WaitingOps);
+    }
+
     /// The script of an operation did not begin, because the room changes its server: the node reports what it knows of the
     /// room, and the operation can be tried again.
     pub(crate) fn unsettled(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
@@ -120,8 +126,7 @@ impl Rooms {
             for mut reply in replies {
                 if let Some((connection, _)) = reply.joins.take() {
                     reply.reply = Err(Reject::storage_unavailable());
-                    self.departed.insert((name.clone(), connection));
-                    turn.after(REPLY_MS, Deadline::WaitingOps);
+                    self.depart(turn, &name, connection);
                 }
                 self.release(turn, &name, reply);
             }

@@ -16,7 +16,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::message::Requester;
 use crate::owner::redis::calls::CallResult;
 use crate::owner::redis::deadlines::Deadline;
-use crate::owner::redis::rooms::commands::RoomCall;
+use crate::owner::redis::rooms::commands::{self, PendingReturn, RoomCall};
 use crate::owner::redis::rooms::online::{self, OnlineUsers};
 use crate::owner::redis::rooms::refusals;
 use crate::owner::redis::rooms::subscription::OrderedReply;
@@ -35,6 +35,12 @@ struct SentReply {
     id: WireMessageId,
     seq: Option<u64>,
     at: u64,
+}
+
+#[derive(Deserialize)]
+struct ReturnPortion {
+    #[serde(rename = "ms")]
+    messages: Vec<WireMessage>,
 }
 
 #[derive(Deserialize)]
@@ -72,9 +78,11 @@ struct WireTypist {
 
 #[derive(Deserialize)]
 struct MarksReply {
-    /// `d` (delivered) or `r` (read) and the user, with the time.
+    /// `d` (delivered) or `r` (read) and the user, each followed by the time.
     #[serde(rename = "l")]
-    marks: Vec<(Box<str>, u64)>,
+    marks: Vec<Box<str>>,
+    #[serde(rename = "c")]
+    is_complete: u8,
 }
 
 #[derive(Deserialize)]
@@ -127,27 +135,17 @@ impl Rooms {
             }
         };
         schedule_counts(turn, &name, header.due_counts);
-        let online = match purpose {
-            RoomCall::Since => {
-                self.missed(turn, name, &header, &text);
-                return None;
-            }
-            RoomCall::CheckListed => {
-                match header.refusal {
-                    None => turn.node.registry.enlist(name),
-                    Some(_) => turn.node.registry.delist(name),
-                }
-                return None;
-            }
-            RoomCall::Online => online::users(&name, &text),
-            _ => None,
-        };
+        let mut purpose = self.handled_apart(turn, to, &name, purpose, (&header, &text))?;
+        let online = if matches!(purpose, RoomCall::Online) { online::users(&name, &text) } else { None };
         if self.is_superseded(turn, &name, &header) {
             self.unanswered(turn, to, &name, &purpose);
             self.advance(turn, &name);
             return online;
         }
-        let reply = reply_to(&name, &purpose, &header, &text, turn.node.rules.announce_limit);
+        let reply = reply_to(&name, &mut purpose, &header, &text, turn.node.rules.announce_limit);
+        if let RoomCall::Return(pending) = &purpose {
+            self.returning.remove(&(name.clone(), pending.connection()));
+        }
         let (joins, leaves) = membership_change(&purpose, &reply);
         if reply.is_ok() {
             note_success(turn, &name, &purpose);
@@ -168,7 +166,7 @@ impl Rooms {
 /// The reply to the request that a call was for.
 fn reply_to(
     name: &Name,
-    purpose: &RoomCall,
+    purpose: &mut RoomCall,
     header: &ReplyHeader<'_>,
     text: &[u8],
     announce_limit: usize,
@@ -196,6 +194,55 @@ fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
     }
 }
 
+impl Rooms {
+    /// Handles an answer that is no reply to an operation; the purpose of any other.
+    fn handled_apart(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        to: Option<Requester>,
+        name: &Name,
+        purpose: RoomCall,
+        (header, text): (&ReplyHeader<'_>, &[u8]),
+    ) -> Option<RoomCall> {
+        match purpose {
+            RoomCall::Since => self.missed(turn, name.clone(), header, text),
+            RoomCall::CheckListed => match header.refusal {
+                None => turn.node.registry.enlist(name.clone()),
+                Some(_) => turn.node.registry.delist(name.clone()),
+            },
+            RoomCall::Return(pending) if header.is_portion == 1 => {
+                self.missed_portion(turn, to, name.clone(), pending, text);
+            }
+            purpose => return Some(purpose),
+        }
+        None
+    }
+
+    /// The first of the missed messages have come: the return goes on, unless the connection has ended meanwhile.
+    fn missed_portion(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        to: Option<Requester>,
+        name: Name,
+        mut pending: Box<PendingReturn>,
+        text: &[u8],
+    ) {
+        let is_returning = self.returning.contains(&(name.clone(), pending.connection()));
+        match (read::<ReturnPortion>(text), self.subscriptions.get_mut(&name)) {
+            (Ok(portion), Some(room)) if is_returning => {
+                room.begin_arrival();
+                pending.add(portion.messages.into_iter().map(|message| message.into_history(&name)).collect());
+                commands::call_return(turn, name.clone(), pending, to);
+            }
+            (portion, _) => {
+                self.returning.remove(&(name.clone(), pending.connection()));
+                turn.reply(to, Err(portion.err().unwrap_or_else(Reject::not_in_room)));
+            }
+        }
+        self.advance(turn, &name);
+    }
+}
+
 /// Schedules the publication of counts at the next full interval.
 fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
     let now = turn.now.mono;
@@ -209,7 +256,7 @@ fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
 }
 
 /// Decodes an answer; lists of members have at most `most` entries.
-fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize) -> Result<Reply, Reject> {
+fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: usize) -> Result<Reply, Reject> {
     Ok(match purpose {
         RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close => Reply::Done,
         RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) | RoomCall::CheckListed => Reply::Done,
@@ -218,10 +265,11 @@ fn decode(room: &Name, purpose: &RoomCall, text: &[u8], epoch: &str, most: usize
         RoomCall::Join(connection) => {
             Reply::Joined(Box::new(read::<WireJoinView>(text)?.into_joined(room, *connection, most)))
         }
-        RoomCall::Return(connection) => {
-            let ReturnReply { view, is_recovered, messages } = read(text)?;
-            let joined = view.into_joined(room, *connection, most);
-            let messages = messages.into_iter().map(|message| message.into_history(room)).collect();
+        RoomCall::Return(pending) => {
+            let ReturnReply { view, is_recovered, messages: last } = read(text)?;
+            let joined = view.into_joined(room, pending.connection(), most);
+            let mut messages = if is_recovered == 1 { std::mem::take(&mut pending.messages) } else { Vec::new() };
+            messages.extend(last.into_iter().map(|message| message.into_history(room)));
             Reply::Returned(Box::new(Returned { joined, recovered: is_recovered == 1, messages }))
         }
         RoomCall::Leave(_) => Reply::Left { own: read::<LeaveReply>(text)?.own == 1 },
@@ -258,8 +306,8 @@ fn membership_change(
 ) -> (Option<(ConnectionId, PeerName)>, Option<ConnectionId>) {
     match (purpose, reply) {
         (RoomCall::Join(connection), Ok(Reply::Joined(joined))) => (Some((*connection, joined.peer.clone())), None),
-        (RoomCall::Return(connection), Ok(Reply::Returned(back))) => {
-            (Some((*connection, back.joined.peer.clone())), None)
+        (RoomCall::Return(pending), Ok(Reply::Returned(back))) => {
+            (Some((pending.connection(), back.joined.peer.clone())), None)
         }
         (RoomCall::Leave(connection), Ok(Reply::Left { own: true })) => (None, Some(*connection)),
         (RoomCall::Vanish(connection), _) => (None, Some(*connection)),
@@ -289,11 +337,14 @@ fn typists(mut reply: TypistsReply) -> Vec<Typist> {
     typists
 }
 
-fn marks(room: &Name, message: Uuid, mut reply: MarksReply) -> Marks {
-    reply.marks.sort();
+fn marks(room: &Name, message: Uuid, reply: MarksReply) -> Marks {
+    let complete = reply.is_complete == 1;
+    let one = |pair: &[Box<str>]| Some((pair[0].clone(), pair.get(1)?.parse().ok()?));
+    let mut marks: Vec<(Box<str>, u64)> = reply.marks.chunks(2).filter_map(one).collect();
+    marks.sort();
     let of = |kind: char| {
         let one = |(user, at): &(Box<str>, u64)| user.strip_prefix(kind).map(|user| (user.into(), *at));
-        reply.marks.iter().filter_map(one).collect()
+        marks.iter().filter_map(one).collect()
     };
-    Marks::new((room.clone(), message), of('d'), of('r'), true)
+    Marks::new((room.clone(), message), of('d'), of('r'), complete)
 }

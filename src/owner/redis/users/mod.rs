@@ -35,7 +35,7 @@ use crate::message::Requester;
 use crate::message::redis::{Bytes, RedisState};
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::cluster::registry::Registry;
-use crate::owner::redis::directory::LocalUsers;
+use crate::owner::redis::directory::{LocalPresence, LocalUsers};
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
@@ -285,6 +285,7 @@ impl Users {
         let reply = match call {
             UserCall::Attach(connection) => {
                 self.presence.returned(&name);
+                note_presence(turn, &name, &answer);
                 turn.reply(to, Ok(answer.device.take().map_or(Reply::Done, Reply::Claimed)));
                 return self.directs.arrived(turn, &name, connection, answer.directs, answer.has_more == 1);
             }
@@ -293,6 +294,7 @@ impl Users {
                 Reply::Done
             }
             UserCall::Restore(_) => {
+                note_presence(turn, &name, &answer);
                 self.note_absence(turn, &name, answer.absence);
                 return self.directs.deliver_waiting(turn, &name, answer.directs, answer.has_more == 1);
             }
@@ -463,6 +465,15 @@ impl Users {
         assert!(self.registered.len() <= limits::REGISTRATIONS, "invariant: registrations are bounded");
         self.stale.check_invariants();
         self.directs.check_invariants(directory);
+    }
+}
+
+/// Notes the presence of a user in the answer to an attach.
+fn note_presence(turn: &mut OwnerTurn<'_>, user: &Name, answer: &UserReply) {
+    if let Some(status) = answer.status.as_deref().and_then(Status::parse) {
+        let last_active = (answer.last_active != 0).then_some(answer.last_active);
+        let presence = LocalPresence::new(answer.number, status, last_active, answer.connected_at);
+        turn.node.directory.set_presence(user, presence);
     }
 }
 

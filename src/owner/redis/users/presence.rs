@@ -20,6 +20,7 @@ use crate::message::redis::Bytes;
 use crate::message::{PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::redis::calls::CallPurpose;
 use crate::owner::redis::deadlines::Deadline;
+use crate::owner::redis::directory::LocalPresence;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::scripts;
@@ -47,6 +48,12 @@ pub(crate) struct UserPublication {
     /// The username, if it is not the id.
     #[serde(rename = "un", skip_serializing_if = "Option::is_none")]
     pub(super) username: Option<Box<str>>,
+    /// 1 if the user is active now, 0 if not; absent in updates for the members of a room.
+    #[serde(rename = "a", skip_serializing_if = "Option::is_none")]
+    is_active: Option<u8>,
+    /// 1 if only nodes receive the update.
+    #[serde(rename = "q", skip_serializing_if = "Option::is_none")]
+    is_quiet: Option<u8>,
     /// The connection that does not receive the update.
     #[serde(rename = "x", skip_serializing_if = "Option::is_none")]
     pub(super) except: Option<WireConnectionId>,
@@ -110,6 +117,14 @@ impl PresenceNews {
         publication: UserPublication,
     ) {
         if let Some(status) = publication.status.as_deref().and_then(Status::parse) {
+            if let Some(is_active) = publication.is_active {
+                let last_active = (is_active == 0).then_some(publication.last_active);
+                let presence = LocalPresence::new(publication.number, status, last_active, None);
+                turn.node.directory.set_presence(&user, presence);
+            }
+            if publication.is_quiet.is_some() {
+                return;
+            }
             let except = publication.except.map(|id| id.0);
             let by = Identity::new(&user, publication.username.as_deref(), None, Roles::default());
             let update = Event::Presence { by, status, last_seen: publication.last_active };
