@@ -200,7 +200,8 @@ impl<'a> ClusterClient<'a> {
     fn resume(&mut self, line: &mut LossyClient) -> Result<bool, ConnectionLost> {
         let rooms: Map<String, Value> = self.places.iter().map(RoomView::position).collect();
         loop {
-            line.send(&json!({ "type": "resume", "recoveryToken": self.tokens[0], "rooms": rooms }))?;
+            let token = &self.tokens[0];
+            line.send(&json!({ "type": "resume", "recoveryToken": token, "ownMessages": true, "rooms": rooms }))?;
             let mut answer = line.next()?;
             while !matches!(answer["type"].as_str(), Some("resumed" | "error")) {
                 assert!(answer["type"] != "message", "{} heard {answer} too soon", self.user);

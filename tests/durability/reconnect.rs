@@ -139,7 +139,7 @@ impl Listener {
     fn resumption(&self, token: &str) -> Value {
         let has = |place: &RoomView| (room_name(place.room), json!({ "epoch": place.epoch, "seq": place.seq }));
         let rooms: Map<String, Value> = self.places.iter().map(has).collect();
-        json!({ "type": "resume", "recoveryToken": token, "rooms": rooms })
+        json!({ "type": "resume", "recoveryToken": token, "ownMessages": true, "rooms": rooms })
     }
 
     /// Tries every token. The first one works unless the answer to a later attempt was lost on its way.

@@ -409,7 +409,7 @@ impl RecoveringClient {
 
     fn message(&mut self, told: &Value, testimony: &mut DurabilityChecker) {
         let Some(room) = told["roomId"].as_str() else {
-            return testimony.note_heard(text(told, "data"), self.number, self.user, self.was_behind);
+            return testimony.note_heard(text(told, "content"), self.number, self.user, self.was_behind);
         };
         let place = self.rooms.get_mut(room).filter(|place| place.is_member);
         let place = place.unwrap_or_else(|| panic!("client {} is not in {room}: {told}", self.number));

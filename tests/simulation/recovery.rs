@@ -21,7 +21,7 @@ impl RecoveringClient {
 
     pub(super) fn resume(&mut self, net: &mut Network, token: &str) {
         let is_blind = self.way == ReturnMode::ResumeBlindly;
-        let mut fields = format!(r#","recoveryToken":"{token}""#);
+        let mut fields = format!(r#","recoveryToken":"{token}","ownMessages":true"#);
         if !is_blind {
             let place = |(room, place): (&String, &RoomView)| {
                 format!(r#""{room}":{{"epoch":"{}","seq":{}}}"#, place.epoch, place.reached())
