@@ -159,7 +159,10 @@ fn recovered_members_look_unchanged() {
         assert_eq!(resume(&mut bo, &recovery_token, 0, &epoch, 1)["rooms"][room_name(0)]["recovered"], true);
         let mut ann = connect(&server, "ann");
         let peers = join(&mut ann, 0, "a")["peers"].clone();
-        assert_eq!(peers, json!([{ "peerId": "b", "displayName": "Bo B.", "mediaState": media(false) }]));
+        assert_eq!(
+            peers,
+            json!([{ "peerId": "b", "userId": "bo", "displayName": "Bo B.", "mediaState": media(false) }])
+        );
         ann.leave();
     }
 }

@@ -41,7 +41,7 @@ fn directs(line: &mut LossyClient, last: &str) -> Vec<String> {
     while all.last().is_none_or(|content| content != last) {
         let message = line.wait_for("message", drop).expect("it lives");
         assert_eq!(message["sender"], "ann");
-        all.push(text(&message, "data"));
+        all.push(text(&message, "content"));
     }
     all
 }

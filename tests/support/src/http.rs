@@ -109,6 +109,8 @@ impl Http {
     fn read_more(&mut self) -> bool {
         let mut bytes = [0; 16 * 1024];
         match self.stream.read(&mut bytes) {
+            // A stopped and continued process leaves a read with a timeout without a result.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => self.read_more(),
             Ok(count) => {
                 self.buffer.extend_from_slice(&bytes[..count]);
                 count > 0
