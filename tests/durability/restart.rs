@@ -112,8 +112,15 @@ fn receipts_and_idempotency_records_survive_restart() {
         assert_eq!((&known_again[list], &known_again["complete"]), (&known[list], &json!(true)));
     }
     // The sender of an old message hears of receipts as of those of new ones.
-    bo.send(&json!({ "type": "read-receipt", "roomId": room, "messageId": id })).expect("it lives");
-    assert_eq!(ann.wait_for("read-receipt", drop).expect("it lives")["messageId"], id);
+    // One that was known before the restart has no effect when it is repeated.
+    let mut cy = connect(&server, "cy");
+    request(&mut cy, join.clone(), "room-joined");
+    for line in [&mut bo, &mut cy] {
+        line.send(&json!({ "type": "read-receipt", "roomId": room, "messageId": id })).expect("it lives");
+        request(line, json!({ "type": "ping", "requestId": "after" }), "pong");
+    }
+    let heard = ann.wait_for("read-receipt", drop).expect("it lives");
+    assert_eq!((&heard["messageId"], &heard["userId"]), (&json!(id), &json!("cy")));
     for (line, before) in [(&mut ann, &first), (&mut bo, &other)] {
         let repeated = request(line, named("whatever", "mine"), "message-sent");
         for part in ["id", "seq", "timestamp", "requestId"] {
