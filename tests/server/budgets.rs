@@ -131,22 +131,19 @@ fn repeated_receipt_is_not_sent_again() {
     let (mut ann, mut bob) = (connect(&server, "ann"), connect(&server, "bob"));
     ann.join("r", "ann");
     bob.join("r", "bob");
-    ann.send(&json!({ "type": "message", "roomId": "r", "content": "1" }));
-    let id = ann.wait_for("message-sent")["id"].clone();
+    let [first, last] = ["1", "2"].map(|content| {
+        ann.send(&json!({ "type": "message", "roomId": "r", "content": content }));
+        ann.wait_for("message-sent")["id"].clone()
+    });
     for kind in ["delivered", "read-receipt"] {
         for _ in 0..20 {
-            bob.send(&json!({ "type": kind, "roomId": "r", "messageId": id }));
+            bob.send(&json!({ "type": kind, "roomId": "r", "messageId": first }));
         }
     }
-    bob.send(&json!({ "type": "message", "roomId": "r", "content": "2" }));
+    bob.send(&json!({ "type": "read-receipt", "roomId": "r", "messageId": last }));
     let mut receipts = 0;
-    loop {
-        let message = ann.next();
-        match message["type"].as_str() {
-            Some("message") if message["content"] == "2" => break,
-            Some("delivered" | "read-receipt" | "receipt" | "message-read" | "message-delivered") => receipts += 1,
-            _ => {}
-        }
+    while ann.wait_until(|message| message["messageId"] != Value::Null)["messageId"] != last {
+        receipts += 1;
     }
     assert_eq!(receipts, 2, "one of each kind");
 }
