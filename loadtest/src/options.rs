@@ -20,7 +20,7 @@ use crate::worker;
 const EXAMPLES: &str = "\
 Examples, after `cargo build --release --workspace`:
   target/release/loadtest fanout --rooms 10 --members 100
-  target/release/loadtest fanout --dialect colon --transport polling --runs 1
+  target/release/loadtest fanout --dialect socketio --transport polling --runs 1
   target/release/loadtest echo --shards 2 --with-floor --html report.html --json report.json
   target/release/loadtest idle --target 127.0.0.1:8090 --pid 4711 --connections 5000
   target/release/loadtest --compare before.json after.json
