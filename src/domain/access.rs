@@ -73,6 +73,11 @@ impl Identity {
     }
 }
 
+/// Whether a user id is that of a guest. Nothing is kept of guests that are gone.
+pub fn is_guest_name(user: &str) -> bool {
+    user.starts_with("guest:")
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({:?}, {:?})", self.user(), self.roles())

@@ -126,7 +126,7 @@ fn missed_messages_are_returned_on_request() {
         for number in [2, 3] {
             assert_eq!(camel.hear("newMessage")["content"], number.to_string());
         }
-        assert_eq!(camel.hear("syncComplete"), json!({ "roomId": "tea", "syncedMessageCount": 2 }));
+        assert_eq!(camel.hear("syncComplete"), json!({ "roomId": "tea", "syncedMessageCount": 2, "hasMore": true }));
         camel.send(r#"42/chat,3["syncMessages",{"roomId":"tea"}]"#);
         for id in &ids {
             assert_eq!(camel.hear("newMessage")["id"], *id);

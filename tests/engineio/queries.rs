@@ -291,7 +291,7 @@ fn monitoring_queries_return_counters_to_admins() {
         let stats = root.ask("monitoring:stats", &json!({}))["stats"].clone();
         assert_eq!(fields(&stats), ["errorRate", "metrics", "recentEvents", "topIPs", "topUserAgents"]);
         assert_eq!(stats["topIPs"], json!([{ "ip": "127.0.0.1", "count": 3 }]));
-        assert_eq!(stats["recentEvents"].as_array().map(Vec::len), Some(5), "{stats}");
+        assert_eq!(stats["recentEvents"].as_array().map(Vec::len), Some(7), "{stats}");
         assert!(stats["errorRate"].as_f64().is_some_and(|rate| rate > 0.0 && rate < 1.0));
 
         let health = bob.ask("monitoring:health", &json!({}))["health"].clone();

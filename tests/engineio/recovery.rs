@@ -368,7 +368,8 @@ fn colon_client_recovers_by_request() {
         );
         let session = answer["session"].clone();
         assert_eq!((&session["userId"], &session["socketId"]), (&json!("bob"), &json!(accepted.sid)));
-        assert_eq!((&session["rooms"], &session["messageQueue"]), (&json!(["tea"]), &json!([])));
+        // The queue names the message that was missed.
+        assert_eq!((&session["rooms"], session["messageQueue"].as_array().map(Vec::len)), (&json!(["tea"]), Some(1)));
         let new = session["recoveryToken"].as_str().expect("a token").to_owned();
         assert_ne!(new, old);
         let mut expected = session.clone();

@@ -9,7 +9,7 @@ use crate::base::limits;
 use crate::base::table::Table;
 use crate::base::time::Now;
 use crate::dialect::encoded_event::EncodedEvent;
-use crate::domain::access::Identity;
+use crate::domain::access::{Identity, is_guest_name};
 use crate::domain::command::Status;
 use crate::domain::event::Event;
 use crate::domain::op::{AddressedEvent, Audience, PushResult, Reply, Scope, UserOp};
@@ -118,7 +118,7 @@ impl UserStore {
             }
             // A status that a client sets is for the time of its connections.
             UserOp::SetStatus { status, last_seen, by: None } => {
-                if turn.rules().has_store {
+                if turn.rules().has_store && !is_guest_name(&user) {
                     turn.check_store()?;
                     let last_seen = last_seen.map(|at| at.min(turn.now.wall));
                     let record = Record::AbsenceSet { user, status: *status, last_seen };

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
-use crate::domain::access::{Identity, Roles};
+use crate::domain::access::{Identity, Roles, is_guest_name};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
 use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
@@ -163,7 +163,10 @@ impl Users {
                 let by = by.map_or_else(Bytes::default, wire::connection);
                 // The identity of a user that Redis does not know.
                 let unknown = Identity::new(&name, None, None, Roles::default());
-                let unknown = wire::json(&WireIdentity::from(&unknown));
+                let unknown = match is_guest_name(&name) {
+                    true => Bytes::default(),
+                    false => wire::json(&WireIdentity::from(&unknown)),
+                };
                 (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by, unknown])
             }
             UserOp::Send { by, content } => return direct_messages::send(turn, name, by, content, to),
