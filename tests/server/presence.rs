@@ -297,7 +297,7 @@ fn last_seen_survives_restart() {
         assert!(shown["lastSeen"].is_string(), "{shown}");
     }
     assert_eq!(look(&server, "still-there").json()["status"], "offline");
-    assert_eq!(look(&server, "nobody").status, 404);
+    assert_eq!(look(&server, "nobody").json()["status"], "offline");
 }
 
 #[test]
