@@ -131,7 +131,10 @@ fn missed_messages_are_returned_on_request() {
         for id in &ids {
             assert_eq!(camel.hear("newMessage")["id"], *id);
         }
-        assert_eq!(camel.acked(3), json!({ "success": true, "roomId": "tea", "syncedMessageCount": 5, "hasMore": false }));
+        assert_eq!(
+            camel.acked(3),
+            json!({ "success": true, "roomId": "tea", "syncedMessageCount": 5, "hasMore": false })
+        );
         let unknown =
             json!(["syncMessages", { "roomId": "tea", "lastMessageId": "01944cf9-63c0-7c21-9b57-3f0d1e2a4c68" }]);
         camel.send(&format!("42/chat,{unknown}"));

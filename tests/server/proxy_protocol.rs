@@ -49,6 +49,11 @@ fn addresses(server: &Server, header: &[u8], user: &str) -> Vec<String> {
     connections.iter().map(|connection| connection["ipAddress"].as_str().expect("an address").to_owned()).collect()
 }
 
+/// A handshake with a token that is none: such attempts are counted.
+fn refused_upgrade() -> String {
+    upgrade_of("ann").replace("token=", "token=x")
+}
+
 fn upgrade_of(user: &str) -> String {
     let path = format!("/ws?events=all&token={}", token(user, &json!({})));
     let headers = [
@@ -116,10 +121,10 @@ fn clients_behind_one_proxy_are_counted_apart() {
     for client in ["192.0.2.1", "192.0.2.2", "2001:db8:1::1"] {
         let attempt = || {
             let mut http = connect(&server, &line(client));
-            http.write(upgrade_of("ann"));
+            http.write(refused_upgrade());
             http.answer().status
         };
-        assert_eq!([attempt(), attempt(), attempt()], [101, 101, 429], "{client}");
+        assert_eq!([attempt(), attempt(), attempt()], [401, 401, 429], "{client}");
     }
     // Loopback, where the proxies are, is exempt; what they say of others is not.
     let status = |header: &[u8]| {
@@ -131,10 +136,10 @@ fn clients_behind_one_proxy_are_counted_apart() {
     // Proxies before the proxy say so by HTTP, and are believed if they are trusted, too.
     let forwarded = |by: &str| {
         let mut http = connect(&server, &line(by));
-        http.write(upgrade_of("ann").replace("Upgrade: w", "X-Forwarded-For: 203.0.113.9\r\nUpgrade: w"));
+        http.write(refused_upgrade().replace("Upgrade: w", "X-Forwarded-For: 203.0.113.9\r\nUpgrade: w"));
         http.answer().status
     };
-    assert_eq!([(); 3].map(|()| forwarded("127.0.0.5")), [101, 101, 429]);
+    assert_eq!([(); 3].map(|()| forwarded("127.0.0.5")), [401, 401, 429]);
     assert_eq!(forwarded("192.0.2.1"), 429);
 }
 
