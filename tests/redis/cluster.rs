@@ -35,7 +35,7 @@ fn room_of_any_cluster_server_has_members_on_two_nodes() {
     let keeps = |server: &RedisServer| !server.ask::<Vec<String>>("KEYS *:room:*").is_empty();
     assert!(cluster.servers.iter().all(keeps), "all servers keep rooms");
     ada.send(&json!({ "type": "message", "toUserId": "bob", "content": "to you" }));
-    assert_eq!(bob.wait_until(|event| event["type"] == "message")["data"], "to you");
+    assert_eq!(bob.wait_until(|event| event["type"] == "message")["content"], "to you");
     // Scripts that all servers have forgotten are given to each again.
     for server in &cluster.servers {
         server.command(&["SCRIPT", "FLUSH"]);

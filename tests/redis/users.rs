@@ -42,7 +42,7 @@ fn direct_message_waits_for_a_user_of_a_killed_server() {
     let [first, second, third] = [(); 3].map(|()| node(&redis));
     let (mut ada, mut bob) = (connect(&first, "ada"), connect(&second, "bob"));
     send(&mut bob, "while she is here");
-    assert_eq!(ada.next_event()["data"], "while she is here");
+    assert_eq!(ada.next_event()["content"], "while she is here");
     let waiting = || redis.command(&["EXISTS", "switchboard:user:{ada}:q"]);
     wait_until("it is struck off", || waiting() == redis::Value::Int(0));
     first.kill();

@@ -271,7 +271,9 @@ fn check(servers: &[Server]) {
     }
 }
 
-const UNLIMITED: [&str; 7] = [
+const UNLIMITED: [&str; 9] = [
+    "limits.cost_per_user=0",
+    "limits.cost_per_ip=0",
     "limits.messages_per_minute=0",
     "limits.rest_per_minute=0",
     "limits.typing_per_minute=0",
