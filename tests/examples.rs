@@ -198,7 +198,7 @@ fn backend_creates_a_room_and_notifies_its_users() {
     assert_eq!(notification["messageType"], "notification");
     assert_eq!(notification["data"], json!({ "title": "Tea", "body": "You are invited", "roomId": room }));
     let mut ann = Client::connect(&server.address, Some(&value("token ann ")));
-    assert_eq!(ann.join(&room, "a")["participantCount"], 1);
+    assert_eq!(ann.join(&room, "a")["participantCount"], 3);
     let mut eve = Client::connect(&server.address, Some(&token_of("eve")));
     eve.send(&json!({ "type": "join-room", "roomId": room }));
     assert_eq!(eve.wait_for("error")["code"], "FORBIDDEN");
