@@ -29,7 +29,7 @@ fn messages(client: &mut Client) -> Vec<String> {
     loop {
         let next = client.next_event();
         match next["type"].as_str() {
-            Some("message") => messages.push(next["data"].as_str().expect("a text").to_owned()),
+            Some("message") => messages.push(next["content"].as_str().expect("a text").to_owned()),
             Some("pong") => return messages,
             other => panic!("{other:?}"),
         }
