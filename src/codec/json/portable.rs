@@ -80,8 +80,8 @@ fn string(bytes: &[u8], mut at: usize) -> Result<usize, Flaw> {
     }
 }
 
-/// Length of the escape `\uXXXX`, or of the two of a surrogate pair, at the start of `text`; `None` if that is half of a pair,
-/// or no such escape.
+/// Length of the escape `\u` with four digits, or of the two escapes of a surrogate pair, at the start of `text`; `None` if
+/// that is half of a pair, or no such escape.
 pub(super) fn unicode_escape(text: &[u8]) -> Option<usize> {
     let unit = |text: &[u8]| -> Option<u32> {
         let digits = text.strip_prefix(b"\\u")?.get(..4)?;

@@ -173,9 +173,10 @@ impl RoomStore {
             Reply::Sent(sent) => reply_to(sent, room),
             other => other,
         });
-        let is_published = outcome.is_ok() && !turn.has_records();
+        // Members keep a room awake; a backend's message may be all that happens in it.
+        let is_awake_for_backend = publisher.is_some() && outcome.is_ok() && !turn.has_records();
         let outcome = turn.publish_or_hold(room, outcome, false, (seq, idempotency_key));
-        if is_published {
+        if is_awake_for_backend {
             turn.defer_room(room);
         }
         outcome
