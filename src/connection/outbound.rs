@@ -235,6 +235,11 @@ impl Queue {
         self.share == 0 && self.backlog.is_none()
     }
 
+    /// Whether the socket has taken all bytes. A backlog may be there, but hold back only bytes that are still to come.
+    pub fn is_sent(&self) -> bool {
+        self.share == 0 && self.backlog_bytes() == 0
+    }
+
     /// Unsent bytes of the backlog.
     pub fn backlog_bytes(&self) -> usize {
         self.backlog.as_deref().map_or(0, |backlog| backlog.rest().len())

@@ -291,7 +291,7 @@ impl<'a> Replies<'a> {
                 }
                 Some(PeerSlot::Raw(slot)) => {
                     let conn = &net.conns[slot];
-                    (conn.is_listening() && conn.queue.is_empty(), conn.is_listening())
+                    (conn.is_listening() && conn.queue.is_sent(), conn.is_listening())
                 }
                 None => (false, false),
             };
