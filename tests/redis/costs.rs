@@ -215,6 +215,25 @@ for n = 1, tonumber(ARGV[1]) do
 end";
 
 #[test]
+fn join_of_a_large_room_costs_redis_little() {
+    let redis = RedisServer::start();
+    let server = node(&redis);
+    let mut ann = connect(&server, "ann");
+    ann.join("crowd", "ann");
+    redis.command(&["EVAL", ADD_MEMBERS, "1", "switchboard:room:{crowd}:m", "999"]);
+    let mut bob = connect(&server, "bob");
+    record(&redis);
+    let mut peers = 0;
+    let joining = cost(&redis, || {
+        peers = bob.join("crowd", "bob")["peers"].as_array().map_or(0, Vec::len);
+        bob.send(&json!({ "type": "leave-room", "roomId": "crowd" }));
+        bob.wait_for("room-left");
+    });
+    assert!(joining < COST_MAX, "{joining} microseconds");
+    assert_eq!(peers, 500);
+}
+
+#[test]
 fn list_of_a_large_rooms_users_costs_redis_little() {
     let redis = RedisServer::start();
     let server = node(&redis);

@@ -413,21 +413,30 @@ fn unreadable() -> CommandResult {
     CommandResult::Failed(CallError::Rejected("a script answered with something else than text".into()))
 }
 
-/// The text of a script's answer, which can be in pieces; `None` if that is no text.
+/// The text of a script's answer. It can be in pieces, and a piece can be a list, whose texts are separated by commas. `None` if it
+/// is no text.
 pub fn text_of(answer: Value) -> Option<Bytes> {
-    let size = |piece: &Value| if let Value::BulkString(bytes) = piece { bytes.len() } else { 0 };
-    match answer {
-        Value::BulkString(bytes) => Some(bytes.into()),
-        Value::Array(pieces) => {
-            let mut text = Vec::with_capacity(pieces.iter().map(size).sum());
-            for piece in pieces {
-                let Value::BulkString(bytes) = piece else { return None };
-                text.extend_from_slice(&bytes);
-            }
-            Some(text.into())
-        }
-        _ => None,
+    if let Value::BulkString(bytes) = answer {
+        return Some(bytes.into());
     }
+    let Value::Array(pieces) = answer else { return None };
+    let mut text = Vec::new();
+    for piece in &pieces {
+        match piece {
+            Value::BulkString(bytes) => text.extend_from_slice(bytes),
+            Value::Array(list) => {
+                for (at, item) in list.iter().enumerate() {
+                    let Value::BulkString(bytes) = item else { return None };
+                    if at > 0 {
+                        text.push(b',');
+                    }
+                    text.extend_from_slice(bytes);
+                }
+            }
+            _ => return None,
+        }
+    }
+    Some(text.into())
 }
 
 /// The commands to repeat: those that were not done, and after which no other command of the same key was done.

@@ -16,7 +16,7 @@ for at = 7, #ARGV do
       rest()
       return done('"x":"' .. refused .. '"')
     end
-    tell('@' .. seat.c, '{"you":{"e":"' .. room.epoch .. '",' .. answer .. '}}')
+    tell('@' .. seat.c, '{"you":{"e":"' .. room.epoch .. '",' .. answer[1] .. table.concat(answer[2], ',') .. answer[3] .. '}}')
     hand(seat, '{"enter":{"e":"' .. room.epoch .. '","n":' .. room.number .. ',"s":' .. room.seq ..
       ',"z":' .. room.generation .. '}}')
   end

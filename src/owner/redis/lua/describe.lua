@@ -6,4 +6,4 @@ if why then return refuse('room_not_found') end
 touch()
 if not admits(user_id, is_admin) then return refuse('private') end
 rest()
-return done(view(true))
+return done(view() .. ',"l":[', false, (some_members()))

@@ -11,5 +11,5 @@ if limit > 0 then
 end
 local is_more = #users > limit
 if is_more then users[#users] = nil end
-return done(view(false) .. ',"t":' .. call('ZCARD', users_key) .. ',"us":' .. (#users > 0 and cjson.encode(users) or '[]') ..
+return done(view() .. ',"l":[],"t":' .. call('ZCARD', users_key) .. ',"us":' .. (#users > 0 and cjson.encode(users) or '[]') ..
   ',"more":' .. (is_more and 1 or 0))

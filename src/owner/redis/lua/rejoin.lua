@@ -28,4 +28,5 @@ else
   answer, refused = join(seat, is_admin)
 end
 if not answer then return done('"x":"' .. refused .. '"') end
-return done(answer .. ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":[', false, missed)
+answer[#answer + 1] = ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":['
+return done(answer, false, missed)

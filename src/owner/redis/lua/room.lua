@@ -182,8 +182,9 @@ local function tell(audience, event)
   events[#events + 1] = '[' .. cjson.encode(audience) .. ',' .. event .. ']'
 end
 
--- The end of every script: numbers and publishes the events, and returns the answer. Light events have no number. An answer with
--- `texts` ends with the start of a list, which gets them; it is returned in pieces, because Lua is slow to join large texts.
+-- The end of every script: numbers and publishes the events, and returns the answer. Light events have no number. The answer is a
+-- text or pieces of one, and a piece can be a table, of texts that commas are to separate: Lua is slow to join large texts. An
+-- answer with `texts` ends with the start of a list, which gets them.
 local function done(answer, is_light, texts)
   local has = 0
   if #events > 0 then
@@ -198,15 +199,15 @@ local function done(answer, is_light, texts)
     call(publish, key, body)
   end
   local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch ..
-    '",' .. answer
-  if not texts then return head .. '}' end
-  local pieces = {head}
-  for at, text in ipairs(texts) do
-    if at > 1 then pieces[#pieces + 1] = ',' end
-    pieces[#pieces + 1] = text
+    '",'
+  if type(answer) == 'string' then
+    if not texts then return head .. answer .. '}' end
+    answer = {answer}
   end
-  pieces[#pieces + 1] = ']}'
-  return pieces
+  table.insert(answer, 1, head)
+  answer[#answer + 1] = texts
+  answer[#answer + 1] = texts and ']}' or '}'
+  return answer
 end
 
 -- Publishes an event for one member outside the room's order, by the channel of its node.
@@ -375,15 +376,16 @@ local function some_members()
   return texts, count
 end
 
--- The view of the room for a new member, or without other members for one that has joined before (`is_repeated`).
+-- Pieces of the view of the room for a new member, or without other members for one that has joined before (`is_repeated`).
 local function joined(seat, own, is_repeated)
-  local list, texts, count = {}, {}, call('HLEN', members_key)
-  if not is_repeated then texts = some_members() end
-  for _, text in ipairs(texts) do
-    if text ~= own then list[#list + 1] = text end
+  local texts = is_repeated and {} or some_members()
+  for at, text in ipairs(texts) do
+    if text == own then
+      table.remove(texts, at)
+      break
+    end
   end
-  return '"p":' .. cjson.encode(seat.p) .. ',"c":' .. participant_count() .. ',"s":' .. room.seq .. ',"l":[' ..
-    table.concat(list, ',') .. ']'
+  return {'"p":' .. cjson.encode(seat.p) .. ',"c":' .. participant_count() .. ',"s":' .. room.seq .. ',"l":[', texts, ']'}
 end
 
 -- Adds a member.
@@ -514,14 +516,12 @@ local function page(after, limit)
   return '"s":' .. room.seq .. ',"c":' .. (is_complete and 1 or 0) .. ',"l":[', texts
 end
 
--- The room as an observer sees it, with members or without.
-local function view(with_members)
+-- The room as an observer sees it, without its members.
+local function view()
   local v = call('HMGET', key, 'hu', 'c', 'a', 'pf')
-  local list = with_members and some_members() or {}
   local participants = call('ZRANGE', participants_key, 0, -1)
   return '"h":' .. cjson.encode(v[1]) .. ',"c":' .. v[2] .. ',"a":' .. v[3] .. ',"pf":' .. (v[4] or 'null') .. ',"k":' ..
-    participant_count() .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]') .. ',"l":[' ..
-    table.concat(list, ',') .. ']'
+    participant_count() .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]')
 end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.

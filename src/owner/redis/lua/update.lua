@@ -13,4 +13,4 @@ if has_description == '1' then profile.d = description ~= '' and description or 
 call('HSET', key, 'pf', cjson.encode(profile))
 tell_info()
 rest()
-return done(view(false))
+return done(view() .. ',"l":[]')
