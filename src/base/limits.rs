@@ -60,6 +60,9 @@ pub const TYPISTS_PER_ROOM: usize = 250;
 /// many as ten connections may join.
 pub const PARTED_ROOMS: usize = 1_000;
 
+/// The largest sequence number: all whole numbers up to it have a double of their own, which Lua and JavaScript calculate with.
+pub const SEQ_MAX: u64 = (1 << 53) - 1;
+
 /// Lifetime of an empty room that was created by joining, in milliseconds.
 pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 

@@ -42,6 +42,7 @@ impl WebPage {
 }
 
 const HTML: &str = "text/html; charset=utf-8";
+const JSON: &str = "application/json; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -77,6 +78,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("ui.js", SCRIPT, include_bytes!("ui.js")),
     ("favicon.ico", "image/x-icon", include_bytes!("favicon.ico")),
     ("robots.txt", TEXT, include_bytes!("robots.txt")),
+    ("openapi.json", JSON, include_bytes!("openapi.json")),
 ];
 
 /// The browser bundles of the npm package socket.io-client 4.8.4 (MIT licence, in the comment at their head).
@@ -100,7 +102,7 @@ pub fn asset(name: &str) -> Option<WebPage> {
 /// The file of Socket.IO's client of this name.
 pub fn client_bundle(name: &str) -> Option<WebPage> {
     let (_, body) = CLIENT_BUNDLES.iter().find(|(known, _)| *known == name)?;
-    let content_type = if name.ends_with(".map") { "application/json; charset=utf-8" } else { SCRIPT };
+    let content_type = if name.ends_with(".map") { JSON } else { SCRIPT };
     Some(WebPage { content_type, body, is_gzip: true })
 }
 

@@ -4,6 +4,7 @@
 mod calls;
 mod framing;
 mod lifecycle;
+mod openapi;
 mod origins;
 mod tokens;
 mod users;

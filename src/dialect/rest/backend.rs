@@ -119,7 +119,8 @@ fn distinct(mut names: Vec<Name>) -> Vec<Name> {
     names
 }
 
-/// Reads the range of messages from a query: those after a sequence number, or before one, or else the newest.
+/// Reads the range of messages from a query: those after a sequence number, those before one, those between two, or else the
+/// newest.
 pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
     let number = |name: &str| -> Result<Option<u64>, Reject> {
         let wrong = |_| Reject::invalid(format!("{name} must be a whole number that is not negative"));
@@ -129,16 +130,17 @@ pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
     if !(1..=PAGE_MAX as u64).contains(&limit) {
         return Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}")));
     }
-    match (number("after")?, number("before")?) {
-        (Some(_), Some(_)) => Err(Reject::invalid("Only one of after and before can be given")),
-        // Sequence numbers have no gaps.
-        (None, Some(before)) => {
-            let count = limit.min(before.saturating_sub(1)).max(1);
-            let after = before.saturating_sub(1).saturating_sub(count);
-            Ok(HistoryRange { after: Some(after), limit: count as usize })
-        }
-        (after, None) => Ok(HistoryRange { after, limit: limit as usize }),
-    }
+    let (after, Some(before)) = (number("after")?, number("before")?) else {
+        return Ok(HistoryRange { after: number("after")?, limit: limit as usize });
+    };
+    // Sequence numbers have no gaps.
+    let last = before.saturating_sub(1);
+    let count = limit.min(last.saturating_sub(after.unwrap_or(0)));
+    Ok(match after {
+        _ if count == 0 => HistoryRange { after: Some(limits::SEQ_MAX), limit: 1 },
+        Some(after) => HistoryRange { after: Some(after), limit: count as usize },
+        None => HistoryRange { after: Some(last - count), limit: count as usize },
+    })
 }
 
 /// The answer to a message that was published to rooms: its receipt in each room, or the refusal.
@@ -259,7 +261,12 @@ mod tests {
         assert_eq!(messages_range(Some("after=7&limit=2")), range(Some(7), 2));
         assert_eq!(messages_range(Some("before=10&limit=3")), range(Some(6), 3));
         assert_eq!(messages_range(Some("before=3&limit=50")), range(Some(0), 2));
-        for query in ["limit=0", "limit=501", "after=-1", "after=x", "after=1&before=2"] {
+        assert_eq!(messages_range(Some("after=4&before=10&limit=3")), range(Some(4), 3));
+        assert_eq!(messages_range(Some("after=4&before=7")), range(Some(4), 2));
+        for query in ["before=1", "before=0", "after=1&before=2", "after=9&before=2"] {
+            assert_eq!(messages_range(Some(query)), range(Some(limits::SEQ_MAX), 1), "{query}");
+        }
+        for query in ["limit=0", "limit=501", "after=-1", "after=x"] {
             assert!(messages_range(Some(query)).is_err(), "{query}");
         }
     }

@@ -17,8 +17,11 @@ macro_rules! bodies {
 }
 use bodies;
 
+use std::ops::RangeInclusive;
+
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
@@ -126,8 +129,8 @@ fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
     let peer = "a string of 1 to 128 bytes without control characters";
     let count = format!("an integer from 1 to {PARTICIPANTS_MAX}");
     let label = format!("a string of at most {} bytes without control characters", limits::LABEL_BYTES);
-    let is_possible = |count: &usize| (1..=PARTICIPANTS_MAX).contains(count);
-    let max_participants = read("maxParticipants", body.max_participants, &count, is_possible)?;
+    let range = 1..=PARTICIPANTS_MAX as u64;
+    let max_participants = whole("maxParticipants", body.max_participants, &count, range)?.map(|count| count as usize);
     Ok(Profile {
         host_peer: read::<Name>("hostPeerId", body.host_peer_id, peer, |name| is_name(name))?,
         max_participants: max_participants.unwrap_or(PARTICIPANTS_DEFAULT),
@@ -180,12 +183,12 @@ fn change(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {
 
 /// The retention of the room's messages, if its creator sets it; 0 is unlimited.
 fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
-    let whole = |field, value| read::<u64>(field, value, "a whole number that is not negative", |n| *n <= COUNT_MAX);
-    let hours = whole("retentionHours", body.retention_hours)?;
+    let count = |field, value| whole(field, value, "a whole number that is not negative", 0..=COUNT_MAX);
+    let hours = count("retentionHours", body.retention_hours)?;
     Ok(LogTerms {
         history: read("history", body.history, "true or false", |_| true)?,
         retention: Retention {
-            messages: whole("retentionMessages", body.retention_messages)?,
+            messages: count("retentionMessages", body.retention_messages)?,
             age_ms: hours.map(|hours| hours * 3_600_000),
         },
     })
@@ -209,6 +212,23 @@ pub(super) fn read<T: DeserializeOwned>(
         Ok(value) if fits(&value) => Ok(Some(value)),
         _ => Err(Reject::invalid(format!("{field} must be {wanted}"))),
     }
+}
+
+/// A whole number within a range. `4.0` is one as well as `4`: JSON does not tell integers from other numbers (RFC 8259 §6).
+pub(super) fn whole(
+    field: &str,
+    value: Option<&RawValue>,
+    wanted: &str,
+    range: RangeInclusive<u64>,
+) -> Result<Option<u64>, Reject> {
+    let number = read::<Number>(field, value, wanted, |_| true)?;
+    let exact = |number: Number| {
+        let is_exact = |float: &f64| float.fract() == 0.0 && (0.0..=limits::SEQ_MAX as f64).contains(float);
+        let float = || number.as_f64().filter(is_exact).map(|float| float as u64);
+        number.as_u64().or_else(float).filter(|whole| range.contains(whole))
+    };
+    let wrong = || Reject::invalid(format!("{field} must be {wanted}"));
+    number.map(|number| exact(number).ok_or_else(wrong)).transpose()
 }
 
 /// The fields of a body that is one JSON object.

@@ -119,6 +119,7 @@ static TABLE: &[Row] = &[
     row("GET", "/assets/:name", End::Asset),
     row("GET", "/favicon.ico", End::File("favicon.ico")),
     row("GET", "/robots.txt", End::File("robots.txt")),
+    row("GET", "/openapi.json", End::File("openapi.json")),
     row("GET", "/socket.io/:name", End::ClientBundle),
 ];
 
@@ -284,6 +285,7 @@ mod tests {
             ("GET", "/assets/call.js", RestRoute::Asset("call.js".into())),
             ("GET", "/favicon.ico", RestRoute::Asset("favicon.ico".into())),
             ("GET", "/robots.txt", RestRoute::Asset("robots.txt".into())),
+            ("GET", "/openapi.json", RestRoute::Asset("openapi.json".into())),
             ("GET", "/socket.io/socket.io.js", RestRoute::ClientBundle("socket.io.js".into())),
         ];
         assert_eq!(table.len(), TABLE.len());

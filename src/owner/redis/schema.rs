@@ -86,6 +86,7 @@ lua_constants! {
     JOINED_ROOM_IDLE_MS = limits::JOINED_ROOM_IDLE_MS;
     MADE_ROOM_IDLE_MS = limits::MADE_ROOM_IDLE_MS;
     CLOSED_ROOM_MS = limits::CLOSED_ROOM_MS;
+    SEQ_MAX = limits::SEQ_MAX;
     TYPISTS_PER_ROOM = limits::TYPISTS_PER_ROOM as u64;
     RECEIPTED_MESSAGES = limits::RECEIPTED_MESSAGES_PER_ROOM as u64;
     REPEAT_MS = limits::REPEAT_MS;

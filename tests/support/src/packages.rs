@@ -48,12 +48,18 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// The packages of PyPI, by the interpreter that has them.
-pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = install("requirements.txt", |directory| {
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python("requirements.txt"));
+
+/// Schemathesis, which generates requests from an OpenAPI document, by the interpreter that has it.
+pub static SCHEMATHESIS: LazyLock<PathBuf> = LazyLock::new(|| python("schemathesis.txt"));
+
+/// An interpreter with the packages of a file of requirements.
+fn python(requirements: &str) -> PathBuf {
+    let directory = install(requirements, |directory| {
         run(Command::new("python3").args(["-m", "venv"]).arg(directory));
-        let requirements = Path::new(SCRIPTS).join("requirements.txt");
+        let file = Path::new(SCRIPTS).join(requirements);
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-        run(Command::new(directory.join("bin/python")).args(pip).arg(requirements));
+        run(Command::new(directory.join("bin/python")).args(pip).arg(file));
     });
     directory.join("bin/python")
-});
+}

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Name, Reject, RestCall, bodies, is_name, is_title, limits, read};
+use super::{Name, Reject, RestCall, bodies, is_name, is_title, limits, read, whole};
 use crate::base::time::parse_rfc3339;
 use crate::codec::json::{self, Object};
 use crate::dialect::fields::check_portable;
@@ -131,7 +131,7 @@ fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> 
             let text = read::<String>(field, value, wanted, |text| parse_rfc3339(text).is_some())?;
             Ok(text.map(|text| parse_rfc3339(&text).expect("invariant: the date was checked")))
         }
-        _ => read::<u64>(field, value, wanted, |_| true),
+        _ => whole(field, value, wanted, 0..=u64::MAX),
     }
 }
 

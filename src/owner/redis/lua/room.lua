@@ -507,7 +507,7 @@ local function page(after, limit)
   if not first then return '"s":' .. room.seq .. ',"c":' .. (room.seq == 0 and 1 or 0) .. ',"l":[', {} end
   local texts, is_more, _
   if after then
-    texts, _, is_more = read_texts(log_key, 'XRANGE', string.format('%d-0', math.max(after + 1, first)), '+', limit)
+    texts, _, is_more = read_texts(log_key, 'XRANGE', string.format('%d-0', math.min(math.max(after + 1, first), SEQ_MAX)), '+', limit)
   else
     texts, _, is_more = read_texts(log_key, 'XREVRANGE', '+', string.format('%d-0', first), limit)
     for at = 1, math.floor(#texts / 2) do texts[at], texts[#texts + 1 - at] = texts[#texts + 1 - at], texts[at] end
