@@ -42,8 +42,12 @@ const BACKENDS_ONLY: &str = "Only admins, and whoever has a token with the scope
 
 impl Action {
     /// Whether a caller without a token may try it as a guest, where the server admits guests.
-    pub fn admits_guests(self) -> bool {
-        matches!(self, Self::UseMeetings)
+    pub fn admits_guests(self, open: Openness) -> bool {
+        match self {
+            Self::UseMeetings => true,
+            Self::ListRooms => open.room_list,
+            _ => false,
+        }
     }
 
     /// Checks the roles that the action requires.

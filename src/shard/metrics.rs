@@ -24,7 +24,8 @@ use crate::shard::peers::Departing;
 /// Interval of the reports, in milliseconds.
 const REPORT_EVERY_MS: u64 = 1_000;
 
-/// Refused requests that are recorded as incidents in one window, and its length in milliseconds.
+/// Refused requests that are recorded as incidents in one window, refused or lost clients that are logged in it at the level of
+/// info, and its length in milliseconds.
 const REFUSALS_MAX: u32 = 200;
 const REFUSALS_WINDOW_MS: u64 = 10_000;
 
@@ -39,8 +40,10 @@ pub(super) struct ShardMetrics {
     /// Messages in the longest channel between shards, as last measured.
     longest_queue: u64,
     redis: RedisState,
-    /// Start of a window, in monotonic milliseconds, and the refused requests in it.
-    refusals: (u64, u32),
+    /// Refused requests that are recorded.
+    refusals: Window,
+    /// Refused or lost clients that are logged.
+    notices: Window,
 }
 
 impl ShardMetrics {
@@ -52,7 +55,8 @@ impl ShardMetrics {
             due: 0,
             longest_queue: 0,
             redis: RedisState::default(),
-            refusals: (0, 0),
+            refusals: Window::default(),
+            notices: Window::default(),
         }
     }
 
@@ -102,17 +106,32 @@ impl ShardMetrics {
     }
 
     fn connected(&mut self, now: Now, visitor: MonitoredClient) {
+        let connection = visitor.connection.map(tracing::field::display);
+        tracing::debug!(connection, user = visitor.user.as_deref(), address = %visitor.address, "connected");
         self.monitor.connected(now, visitor);
         self.schedule_report(now);
     }
 
-    fn disconnected(&mut self, now: Now, visitor: MonitoredClient, connected_at: u64, reason: &str) {
+    fn disconnected(&mut self, now: Now, visitor: MonitoredClient, connected_at: u64, departing: Departing) {
+        let reason = departing.reason();
+        let (connection, user) = (visitor.connection.map(tracing::field::display), visitor.user.as_deref());
+        if departing.is_abnormal() && self.notices.takes(now) {
+            tracing::info!(connection, user, address = %visitor.address, reason, "disconnected");
+        } else {
+            tracing::debug!(connection, user, address = %visitor.address, reason, "disconnected");
+        }
         self.monitor.disconnected(now, visitor, now.wall.saturating_sub(connected_at), reason.into());
         self.schedule_report(now);
     }
 
     /// Records a client that was refused before it was attached.
     pub(super) fn turned_away(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
+        let (code, reason) = (reject.code.as_str(), reject.text.as_ref());
+        if self.notices.takes(now) {
+            tracing::info!(%address, code, reason, "client refused");
+        } else {
+            tracing::debug!(%address, code, reason, "client refused");
+        }
         let user_agent = agent.map(|agent| shortened(agent).into());
         let visitor = MonitoredClient { connection: None, user: None, address, user_agent };
         self.monitor.turned_away(now, visitor, kind_of(reject), reject.text.as_ref().into());
@@ -121,18 +140,30 @@ impl ShardMetrics {
 
     /// Records a request of an attached client that was refused.
     fn refused(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
+        let (code, reason) = (reject.code.as_str(), reject.text.as_ref());
+        let connection = visitor.connection.map(tracing::field::display);
+        tracing::debug!(connection, user = visitor.user.as_deref(), code, reason, "request refused");
         self.monitor.incident(now, visitor, kind_of(reject), reject.text.as_ref().into());
         self.schedule_report(now);
     }
+}
 
-    /// Whether an incident of this kind is recorded now: a client whose requests all fail must not push all others out of the
-    /// journal.
-    fn takes_refusal(&mut self, now: Now) -> bool {
-        if now.mono >= self.refusals.0 + REFUSALS_WINDOW_MS {
-            self.refusals = (now.mono, 0);
+/// A bound on events per time: when the running window began, in monotonic milliseconds, and the events since.
+#[derive(Default)]
+struct Window {
+    began: u64,
+    events: u32,
+}
+
+impl Window {
+    /// Whether another event is recorded now: clients that fail again and again must not push all others out of the journal and
+    /// the log.
+    fn takes(&mut self, now: Now) -> bool {
+        if now.mono >= self.began + REFUSALS_WINDOW_MS {
+            *self = Self { began: now.mono, events: 0 };
         }
-        self.refusals.1 += 1;
-        self.refusals.1 <= REFUSALS_MAX
+        self.events = self.events.saturating_add(1);
+        self.events <= REFUSALS_MAX
     }
 }
 
@@ -246,21 +277,14 @@ impl Metering<'_> {
                 (net.sessions.peers.get(slot).is_some_and(|peer| peer.is_connected), connected_at)
             }
         };
-        let reason = match departing {
-            Departing::Lost => "the connection was lost",
-            Departing::Goodbye | Departing::Quit => "the client left",
-            Departing::Left => "the client broke a rule or was silent for too long",
-            Departing::Removed => "sent away",
-            Departing::Superseded => "the client came back on another connection",
-        };
         if let Some(visitor) = visitor(self.core, peer).filter(|_| was_attached) {
-            self.core.metrics.disconnected(now, visitor, connected_at, reason);
+            self.core.metrics.disconnected(now, visitor, connected_at, departing);
         }
     }
 
     /// A request of an attached client was refused.
     pub(super) fn note_refused(&mut self, now: Now, peer: impl Into<PeerKey>, reject: &Reject) {
-        if self.core.metrics.takes_refusal(now)
+        if self.core.metrics.refusals.takes(now)
             && let Some(visitor) = visitor(self.core, peer.into())
         {
             self.core.metrics.refused(now, visitor, reject);

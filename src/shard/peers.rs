@@ -49,6 +49,22 @@ pub(super) enum Departing {
 }
 
 impl Departing {
+    /// The manner in words, for incidents and the log.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::Lost => "the connection was lost",
+            Self::Goodbye | Self::Quit => "the client left",
+            Self::Left => "the client broke a rule or was silent for too long",
+            Self::Removed => "sent away",
+            Self::Superseded => "the client came back on another connection",
+        }
+    }
+
+    /// Whether neither side has ended the connection on purpose.
+    pub(super) fn is_abnormal(self) -> bool {
+        matches!(self, Self::Lost | Self::Left)
+    }
+
     /// The same, as the presence of the peer's user sees it.
     fn kind(self) -> DisconnectKind {
         match self {

@@ -323,6 +323,7 @@ impl RestCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::policy::Openness;
 
     fn content() -> Content {
         Content { body: "1".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
@@ -364,8 +365,10 @@ mod tests {
     fn calls_are_for_those_they_are_for() {
         use RestCallKind::*;
         let of = |action| kinds(|call| call.kind().action() == action);
-        let guests = kinds(|call| call.kind().action().admits_guests());
-        assert_eq!(guests, [CreateMeeting, Meeting, CloseMeeting]);
+        let guests = |open| kinds(|call| call.kind().action().admits_guests(open));
+        assert_eq!(guests(Openness::default()), [CreateMeeting, Meeting, CloseMeeting]);
+        let listed = Openness { room_list: true, ..Openness::default() };
+        assert_eq!(guests(listed), [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
         assert_eq!([of(Action::ListRooms), of(Action::Broadcast)].concat(), [ListMeetings, Broadcast]);
         assert_eq!(of(Action::Push), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
         let own = [Register, Connections, SetPresence, DisconnectUser];

@@ -170,8 +170,9 @@ impl<'a> RestAnswers<'a> {
         }
         let action = call.kind.action();
         let address = self.core.client_address(now, slot, head);
-        let identity = self.identify(now, head, (sender, address), action.admits_guests())?;
-        action.check(&identity, self.core.options.openness)?;
+        let open = self.core.options.openness;
+        let identity = self.identify(now, head, (sender, address), action.admits_guests(open))?;
+        action.check(&identity, open)?;
         self.core.spend_of(now, &identity, address, cost_of(call.kind))?;
         let part = list_part(call.kind, head.query())?;
         Ok(Routed::Call(Box::new(RestRequest {
@@ -330,6 +331,11 @@ impl<'a> RestAnswers<'a> {
             }),
             _ => None,
         };
+        if let Reply::Pushed(to) = &reply
+            && !to.offline.is_empty()
+        {
+            tracing::debug!(users = ?to.offline, "push not delivered: no connection");
+        }
         let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
         let location = match (&reply, call.call.kind()) {
