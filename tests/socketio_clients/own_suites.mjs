@@ -34,7 +34,7 @@ if (!root || !binary) {
 
 let isGood = true;
 for (const suite of SUITES) {
-  const server = spawn(binary, ['serve', `--conformance=${suite.package.replace('.', '')}`, '--listen', suite.listen], { stdio: ['ignore', 'pipe', 'ignore'] });
+  const server = spawn(binary, ['serve', `--conformance=${suite.package.replace('.', '')}`, '--listen', suite.listen], { env: {}, stdio: ['ignore', 'pipe', 'inherit'] });
   await new Promise((resolve) => server.stdout.once('data', resolve));
   const packages = join(root, 'packages');
   const mocha = [join(packages, 'node_modules/.bin/mocha'), '--import=tsx', '--reporter', 'json', '--exit', suite.file];
