@@ -6,16 +6,13 @@ use maud::{Markup, Render, html};
 
 use super::Report;
 use super::comparison::SIDES;
-use super::plot::{Bar, Bars, Line, Plot};
+use super::plot::{Bar, Bars, Line, Plot, Style};
 use super::scale::Scale;
 use super::summary::Group;
-use super::units::{Unit, label, order};
+use super::units::{OF_FLOOR, Unit, label, order};
 
 /// Steps of an axis, about.
 const STEPS: usize = 5;
-
-/// What names of figures contain that are fractions of what the kernel allows.
-const OF_FLOOR: &str = "of_floor";
 
 /// All plots of a scenario.
 pub fn all(groups: &[Group<'_>]) -> Vec<Markup> {
@@ -34,7 +31,7 @@ fn names<'a>(groups: &[Group<'a>], of: impl Fn(&'a Report) -> &'a BTreeMap<Strin
 fn against_floor(groups: &[Group<'_>]) -> Option<Markup> {
     let figures: Vec<_> = groups.iter().map(Group::figures).collect();
     let mut names: Vec<&str> = figures.iter().flatten().map(|(name, _)| name.as_str()).collect();
-    names.retain(|name| name.contains(OF_FLOOR));
+    names.retain(|name| name.starts_with(OF_FLOOR));
     names.sort_by_key(|name| order(name));
     names.dedup();
     let mut bars = Vec::new();
@@ -42,15 +39,17 @@ fn against_floor(groups: &[Group<'_>]) -> Option<Markup> {
     for name in names {
         for (side, figures) in figures.iter().enumerate() {
             let Some((_, range)) = figures.iter().find(|(other, _)| other == name) else { continue };
-            let [median, least, most] = range.written();
-            let value = format!("{median} ({least} – {most})");
+            let (factor, sign) = Unit::Share.scaled(range.median);
+            let [median, least, most] = range.divided(factor);
+            let value = format!("{median}{sign} ({least} – {most})");
             bars.push(Bar { side, name: said(groups, side, &label(name)), value, range: *range });
         }
     }
     let sentences: Vec<String> = bars.iter().map(|bar| format!("{}: {}", bar.name, bar.value)).collect();
-    let title = "fraction of the floor".to_owned();
+    let title = "share of the floor".to_owned();
     let plot = Bars { title, description: sentences.join("; "), mark: "floor", bars };
-    (!plot.bars.is_empty()).then(|| framed(groups, &plot.title, "", &plot))
+    let about = "bar: median; stroke in it: least to most of the runs";
+    (!plot.bars.is_empty()).then(|| framed(&plot.title, about, &[], &plot))
 }
 
 /// How a latency is spread, run by run.
@@ -67,7 +66,7 @@ fn latency(groups: &[Group<'_>], name: &str) -> Option<Markup> {
         title,
         lines,
     };
-    Some(framed(groups, &plot.title, "", &plot))
+    Some(framed(&plot.title, "", &legend(groups, &plot.lines), &plot))
 }
 
 /// What went on over time, run by run.
@@ -85,7 +84,7 @@ fn over_time(groups: &[Group<'_>], name: &str) -> Option<Markup> {
         title: format!("{}, over time", label(name)),
         lines,
     };
-    Some(framed(groups, &plot.title, &plot.y.sign, &plot))
+    Some(framed(&plot.title, &plot.y.sign, &legend(groups, &plot.lines), &plot))
 }
 
 fn lines<'a>(groups: &[Group<'a>], points: impl Fn(&'a Report) -> Option<&'a Vec<[f64; 2]>>) -> Vec<Line> {
@@ -94,7 +93,8 @@ fn lines<'a>(groups: &[Group<'a>], points: impl Fn(&'a Report) -> Option<&'a Vec
         for (number, run) in group.runs.iter().enumerate() {
             if let Some(points) = points(run).filter(|points| !points.is_empty()) {
                 let name = said(groups, side, &format!("run {}", number + 1));
-                lines.push(Line { side, name, points: points.clone() });
+                let style = if groups.len() > 1 { Style::Side(side) } else { Style::Run(number) };
+                lines.push(Line { style, name, points: points.clone() });
             }
         }
     }
@@ -118,17 +118,39 @@ fn said(groups: &[Group<'_>], side: usize, name: &str) -> String {
     if groups.len() > 1 { format!("{name}, {}", SIDES[side % 2]) } else { name.to_owned() }
 }
 
-fn framed(groups: &[Group<'_>], title: &str, sign: &str, plot: &impl Render) -> Markup {
+/// The looks of lines and what they stand for: sittings where there are two, else runs. One line needs none.
+fn legend(groups: &[Group<'_>], lines: &[Line]) -> Vec<(Style, String)> {
+    if lines.len() < 2 {
+        return Vec::new();
+    }
+    let is_idle = |number: usize| groups[0].idle_runs().contains(&(number + 1));
+    let mut entries: Vec<(Style, String)> = Vec::new();
+    for line in lines {
+        let said = match line.style {
+            Style::Side(side) => format!("{}, {}", SIDES[side % 2], groups[side].count()),
+            Style::Run(number) if is_idle(number) => format!("{} (no deliveries)", line.name),
+            Style::Run(_) => line.name.clone(),
+        };
+        if !entries.iter().any(|(style, _)| *style == line.style) {
+            entries.push((line.style, said));
+        }
+    }
+    entries
+}
+
+fn framed(title: &str, quiet: &str, legend: &[(Style, String)], plot: &impl Render) -> Markup {
     html! {
         figure {
             figcaption {
                 span { (title) }
-                @if !sign.is_empty() { span .quiet { (sign) } }
-                @if groups.len() > 1 {
-                    @for (side, class) in SIDES.iter().zip(["a", "b"]) { span class=(class) { b { (side) } } }
-                }
+                @if !quiet.is_empty() { span .quiet { (quiet) } }
             }
             (plot)
+            @if !legend.is_empty() {
+                ul .legend {
+                    @for (style, said) in legend { li { (style.key()) (said) } }
+                }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::comparison::{self, Comparison, Row, SIDES, Verdict};
 use super::summary::{Group, Range};
-use super::units::{Unit, grouped, label};
+use super::units::{OF_FLOOR, Unit, grouped, label};
 use super::{Sitting, figures};
 
 const STYLE: &str = include_str!("page.css");
@@ -59,6 +59,7 @@ impl<'a> Page<'a> {
                         @for (side, sitting) in self.sittings.iter().enumerate() { (self.facts(side, sitting)) }
                         @for note in &self.notes { p { strong { (note) } } }
                         (self.accounts())
+                        (self.terms())
                         @if self.scenarios.len() > 1 { (self.contents()) }
                     }
                     main {
@@ -91,11 +92,54 @@ impl<'a> Page<'a> {
         let is_faulty = |group: &Group<'_>| group.faults().values().any(|count| *count > 0);
         let faulty = self.scenarios.iter().filter(|groups| groups.iter().any(is_faulty));
         let faulty: Vec<&str> = faulty.map(|groups| groups[0].scenario).collect();
+        let is_idle = |group: &Group<'_>| group.idle_notice().is_some();
+        let idle = self.scenarios.iter().filter(|groups| groups.iter().any(is_idle));
+        let idle: Vec<&str> = idle.map(|groups| groups[0].scenario).collect();
         html! {
             @if faulty.is_empty() {
                 p .quiet { "No faults." }
             } @else {
                 p .wrong { "Faults in: " (faulty.join("; ")) }
+            }
+            @if !idle.is_empty() {
+                p .wrong { "Runs without deliveries in: " (idle.join("; ")) }
+            }
+        }
+    }
+
+    /// What the terms mean that the figures of this page need.
+    fn terms(&self) -> Markup {
+        let groups = || self.scenarios.iter().flatten();
+        let has = |is_it: fn(&str) -> bool| groups().any(|group| group.figures().iter().any(|(name, _)| is_it(name)));
+        let terms = [
+            (
+                "Share of the floor",
+                "The floor is what the kernel of this machine allows at best: the deliveries per CPU second of a bare process that \
+                 only makes the system calls which a delivery cannot do without, with as many bytes to as many sockets. 100 % \
+                 means that the server costs nothing besides them; as the floor was measured in another run, a little more is \
+                 possible, too.",
+                has(|name| name.starts_with(OF_FLOOR)),
+            ),
+            (
+                "Per CPU second",
+                "For each second that the server’s threads ran on a processor, all cores together. It does not depend on how busy \
+                 the server was kept.",
+                has(|name| Unit::of(name) == Unit::PerCpuSecond),
+            ),
+            (
+                "p50, p99",
+                "Percentiles: 50 % or 99 % of all deliveries took at most so long.",
+                has(|name| name.split('_').any(|word| word == "p50" || word == "p99")),
+            ),
+        ];
+        html! {
+            @if terms.iter().any(|(_, _, is_used)| *is_used) {
+                dl .terms {
+                    @for (term, meaning, _) in terms.iter().filter(|(_, _, is_used)| *is_used) {
+                        dt { (term) }
+                        dd { (meaning) }
+                    }
+                }
             }
         }
     }
@@ -118,6 +162,11 @@ fn section(number: usize, groups: &[Group<'_>]) -> Markup {
     html! {
         section id=(format!("scenario-{number}")) {
             h2 { (groups[0].scenario) }
+            @for (side, group) in groups.iter().enumerate() {
+                @if let Some(notice) = group.idle_notice() {
+                    p .wrong { "Warning: " @if groups.len() > 1 { (SIDES[side % 2]) " has " } (notice) ". Its figures say nothing of the server." }
+                }
+            }
             @match groups {
                 [first, second] => div .wide { (compared(&[first.clone(), second.clone()])) },
                 _ => div .wide { (medians(&groups[0])) },
@@ -141,11 +190,12 @@ fn medians(group: &Group<'_>) -> Markup {
             } }
             tbody {
                 @for (name, range) in group.figures() {
-                    @let [median, least, most] = range.written();
+                    @let (factor, sign) = Unit::of(&name).tabled(range.median);
+                    @let [median, least, most] = range.divided(factor);
                     tr {
                         th scope="row" title=(name) { (label(&name)) }
                         td .figure { (median) }
-                        td .unit { (Unit::of(&name).sign()) }
+                        td .unit { (sign) }
                         td .figure .quiet { (least) " – " (most) }
                     }
                 }
@@ -181,9 +231,11 @@ fn compared(pair: &[Group<'_>; 2]) -> Markup {
             } }
             tbody {
                 @for row in Row::all(pair) {
+                    @let typical = row.ranges.iter().flatten().map(|range| range.median).fold(0.0, f64::max);
+                    @let (factor, sign) = Unit::of(&row.name).tabled(typical);
                     tr {
-                        th scope="row" title=(row.name) { (label(&row.name)) " " small { (Unit::of(&row.name).sign()) } }
-                        @for range in row.ranges { (ranged(range)) }
+                        th scope="row" title=(row.name) { (label(&row.name)) " " small { (sign) } }
+                        @for range in row.ranges { (ranged(range, factor)) }
                         (ratio(&row))
                     }
                 }
@@ -199,12 +251,12 @@ fn compared(pair: &[Group<'_>; 2]) -> Markup {
     }
 }
 
-fn ranged(range: Option<Range>) -> Markup {
+fn ranged(range: Option<Range>, factor: f64) -> Markup {
     html! {
         td .figure {
             @match range {
                 Some(range) => {
-                    @let [median, least, most] = range.written();
+                    @let [median, least, most] = range.divided(factor);
                     (median) " " small { (least) " – " (most) }
                 }
                 None => "–",
@@ -290,9 +342,16 @@ mod tests {
             .filter(|node| node.has_tag_name("tr"))
             .map(|row| row.children().map(|cell| said(&cell)).collect())
             .collect();
-        assert!(rows.contains(&["deliveries", "1,234,568", "/s", "1,234,567 – 1,234,569"].map(str::to_owned).into()));
+        assert!(
+            rows.contains(
+                &["deliveries", "1,234,568", "per second", "1,234,567 – 1,234,569"].map(str::to_owned).into()
+            )
+        );
         assert!(rows.contains(&["latency p90", "50", "µs", "50 – 50"].map(str::to_owned).into()));
+        assert!(rows.contains(&["share of the floor", "91", "%", "90 – 92"].map(str::to_owned).into()), "{rows:?}");
         assert!(rows.contains(&["missing", "3", "", ""].map(str::to_owned).into()));
+        let terms: Vec<String> = all(&document, "dt").iter().map(said).collect();
+        assert_eq!(terms, ["Share of the floor", "p50, p99"]);
         let wrong: Vec<String> =
             all(&document, "td").iter().filter(|cell| has_class(cell, "wrong")).map(said).collect();
         assert_eq!(wrong, ["3"]);
@@ -303,10 +362,10 @@ mod tests {
         let sitting = sitting(1.0);
         let page = Page::of(&sitting).html();
         let document = body(&page);
-        let plots = all(&document, "svg");
+        let plots = pictures(&document);
         let names = plots.iter().map(|plot| plot.first_element_child().map(|title| said(&title)));
         let names: Vec<String> = names.map(Option::unwrap_or_default).collect();
-        assert_eq!(names, ["fraction of the floor", "latency, by percentile", "memory bytes, over time"]);
+        assert_eq!(names, ["share of the floor", "latency, by percentile", "memory bytes, over time"]);
         let lines = |plot: &Node<'_, '_>| plot.descendants().filter(|node| node.has_tag_name("polyline")).count();
         assert_eq!(plots.iter().map(lines).collect::<Vec<_>>(), [0, 3, 3]);
         let texts = |plot: &Node<'_, '_>| {
@@ -315,13 +374,58 @@ mod tests {
         assert!(texts(&plots[1]).ends_with(&["0", "90", "99", "99.9", "99.99", "percentile"].map(str::to_owned)));
         assert!(texts(&plots[2]).starts_with(&["0", "1", "2", "3"].map(str::to_owned)), "{:?}", texts(&plots[2]));
         for plot in &plots {
-            assert_eq!(plot.attribute("role"), Some("img"));
             let sides: Vec<f64> =
                 plot.attribute("viewBox").unwrap_or_default().split(' ').flat_map(str::parse).collect();
             let points = plot.descendants().filter_map(|node| node.attribute("points"));
             let numbers: Vec<f64> = points.flat_map(|points| points.split([' ', ','])).flat_map(str::parse).collect();
             assert!(numbers.chunks(2).all(|at| (0.0..=sides[2]).contains(&at[0]) && (0.0..=sides[3]).contains(&at[1])));
         }
+    }
+
+    /// The plots, without the pieces of lines in legends.
+    fn pictures<'a, 'input>(document: &'a Document<'input>) -> Vec<Node<'a, 'input>> {
+        all(document, "svg").into_iter().filter(|svg| svg.attribute("role") == Some("img")).collect()
+    }
+
+    fn legends(document: &Document<'_>) -> Vec<Vec<String>> {
+        let lists = all(document, "ul").into_iter().filter(|list| has_class(list, "legend"));
+        lists.map(|list| list.children().map(|entry| said(&entry)).collect()).collect()
+    }
+
+    #[test]
+    fn runs_in_a_plot_have_a_legend_and_looks_of_their_own() {
+        let mut sitting = sitting(1.0);
+        sitting.reports[1].number("deliveries_per_s", 0.0);
+        let page = Page::of(&sitting).html();
+        let document = body(&page);
+        assert_eq!(legends(&document), [["run 1", "run 2 (no deliveries)", "run 3"]; 2]);
+        let looks = |node: &Node<'_, '_>| {
+            let groups = node.descendants().filter(|node| node.has_tag_name("g"));
+            groups.filter_map(|group| group.attribute("class").map(str::to_owned)).collect::<Vec<_>>()
+        };
+        let keys: Vec<String> = all(&document, "ul").iter().flat_map(looks).collect();
+        let lines: Vec<String> = pictures(&document)[1..].iter().flat_map(looks).collect();
+        assert_eq!(keys, lines, "a key looks as the line that it stands for");
+        let different: std::collections::BTreeSet<&String> = lines.iter().collect();
+        assert_eq!(different.len(), 3);
+        for class in different.iter().flat_map(|classes| classes.split(' ')).filter(|class| *class != "dash-0") {
+            assert!(STYLE.contains(&format!("svg .{class} ")), "{class} has no style");
+        }
+    }
+
+    #[test]
+    fn runs_without_deliveries_are_flagged() {
+        let mut sitting = sitting(1.0);
+        let flags = |sitting: &Sitting| {
+            let page = Page::of(sitting).html();
+            let document = body(&page);
+            let wrong = all(&document, "p").into_iter().filter(|paragraph| has_class(paragraph, "wrong"));
+            wrong.map(|paragraph| said(&paragraph)).filter(|text| text.contains("deliveries")).collect::<Vec<_>>()
+        };
+        assert_eq!(flags(&sitting), [""; 0]);
+        sitting.reports[1].number("deliveries_per_s", 0.0);
+        let notice = "Warning: no deliveries in run 2. Its figures say nothing of the server.".to_owned();
+        assert_eq!(flags(&sitting), [format!("Runs without deliveries in: fanout {NASTY}"), notice]);
     }
 
     #[test]
@@ -363,5 +467,6 @@ mod tests {
             let lines = groups.flat_map(|group| group.children().filter(|node| node.has_tag_name("polyline")));
             assert_eq!(lines.count(), 6, "{side}");
         }
+        assert_eq!(legends(&document), [["A, 3 runs", "B, 3 runs"]; 2]);
     }
 }

@@ -1,6 +1,6 @@
 //! Plots as SVG that stands within a page: lines over an axis, and bars against a mark.
 //!
-//! Colours and fonts are the page's; here are shapes, and a text for who does not see them. A plot has 440 units of width
+//! Colours, dashes and fonts are the page's; here are shapes, and a text for readers who do not see them. A plot has 440 units of width
 //! and is shown at 350 to 500 pixels, so that its letters stay readable.
 
 use maud::{Markup, Render, html};
@@ -46,10 +46,23 @@ pub struct Plot {
     pub lines: Vec<Line>,
 }
 
+/// Looks of lines before they repeat, in a page of one sitting: as many colours as the page has, then the next dashes.
+const RUN_COLORS: usize = 6;
+const RUN_DASHES: usize = 3;
+
+/// The look of a line. Each differs from all others both in colour and in dashes, for readers who see few colours.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Style {
+    /// All runs of a sitting look alike beside those of another one.
+    Side(usize),
+    /// Runs of one sitting look different, counted from 0.
+    Run(usize),
+}
+
 /// A line.
 pub struct Line {
-    /// Whose it is: lines of a sitting look alike.
-    pub side: usize,
+    /// Its look.
+    pub style: Style,
     /// What it shows.
     pub name: String,
     /// From left to right.
@@ -78,6 +91,28 @@ pub struct Bar {
     pub value: String,
     /// The median, which it is as long as, and what lies around.
     pub range: Range,
+}
+
+impl Style {
+    /// The classes that the page's style has for it.
+    fn class(self) -> String {
+        match self {
+            Self::Side(number) => side(number).to_owned(),
+            Self::Run(number) => {
+                let (color, dash) = (number % RUN_COLORS, (number + number / RUN_COLORS) % RUN_DASHES);
+                format!("color-{color} dash-{dash}")
+            }
+        }
+    }
+
+    /// A piece of such a line, for a legend.
+    pub fn key(self) -> Markup {
+        html! {
+            svg .key viewBox="0 0 36 8" aria-hidden="true" {
+                g class=(self.class()) { line .line x1="0" x2="36" y1="4" y2="4" {} }
+            }
+        }
+    }
 }
 
 impl Render for Plot {
@@ -117,7 +152,7 @@ impl Plot {
         // A line of one point is not seen.
         let (class, radius) = if points.len() > 1 { (Some("touch"), 5) } else { (None, 3) };
         html! {
-            g class=(side(line.side)) {
+            g class=(line.style.class()) {
                 title { (line.name) }
                 polyline .line points=(joined) {}
                 @for [x, y] in points.iter().filter(|_| is_named) {
@@ -133,7 +168,7 @@ impl Plot {
 impl Render for Bars {
     fn render(&self) -> Markup {
         let ends = self.bars.iter().flat_map(|bar| [bar.range.median, bar.range.most]).chain([1.0]);
-        let scale = Scale::linear(ends, Unit::Plain, 6);
+        let scale = Scale::linear(ends, Unit::Share, 6);
         let left = 14.0;
         let across = |value: f64| left + scale.at(value) * (WIDTH - left - RIGHT);
         let foot = 18.0 + BAR_ROW * self.bars.len() as f64;
@@ -143,7 +178,7 @@ impl Render for Bars {
                 desc { (self.description) }
                 @for (value, text) in &scale.ticks {
                     line .grid x1=(units(across(*value))) x2=(units(across(*value))) y1="14" y2=(units(foot)) {}
-                    text .middle x=(units(across(*value))) y=(units(foot + 17.0)) { (text) }
+                    text .middle x=(units(across(*value))) y=(units(foot + 17.0)) { (text) (scale.sign) }
                 }
                 @for (number, bar) in self.bars.iter().enumerate() {
                     @let top = bar_top(number);
@@ -211,6 +246,15 @@ mod tests {
         assert!(few.contains(&[54_321.0, 1000.0]) && few.contains(&[12_345.0, -1000.0]));
         assert!(few.is_sorted_by(|a, b| a[0] <= b[0]));
         assert_eq!(thinned(&points[..POINTS_MAX]), &points[..POINTS_MAX]);
+    }
+
+    #[test]
+    fn runs_look_different() {
+        let looks: std::collections::BTreeSet<String> = (0..18).map(|run| Style::Run(run).class()).collect();
+        assert_eq!(looks.len(), 18);
+        // Of three runs, as many as usual, no two share the dashes.
+        let dashes = |run: usize| Style::Run(run).class().split(' ').nth(1).map(str::to_owned);
+        assert_eq!((0..3).map(dashes).collect::<std::collections::BTreeSet<_>>().len(), 3);
     }
 
     #[test]

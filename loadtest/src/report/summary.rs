@@ -33,7 +33,12 @@ impl Range {
 
     /// Median, least and most, with as many decimals each.
     pub fn written(&self) -> [String; 3] {
-        let values = [self.median, self.least, self.most];
+        self.divided(1.0)
+    }
+
+    /// The same, each divided by this.
+    pub fn divided(&self, factor: f64) -> [String; 3] {
+        let values = [self.median, self.least, self.most].map(|value| value / factor);
         values.map(|value| grouped(value, decimals(&values)))
     }
 
@@ -104,6 +109,24 @@ impl<'a> Group<'a> {
         faults
     }
 
+    /// The runs, counted from 1, in which nothing was delivered although the scenario is about deliveries.
+    pub fn idle_runs(&self) -> Vec<usize> {
+        let is_idle = |run: &Report| run.numbers.get("deliveries_per_s").is_some_and(|rate| *rate <= 0.0);
+        self.runs.iter().enumerate().filter(|(_, run)| is_idle(run)).map(|(number, _)| number + 1).collect()
+    }
+
+    /// What to say of runs without deliveries, if there are any.
+    pub fn idle_notice(&self) -> Option<String> {
+        let idle = self.idle_runs();
+        let numbers: Vec<String> = idle.iter().map(usize::to_string).collect();
+        match idle.len() {
+            0 => None,
+            count if count == self.runs.len() => Some("no deliveries in any run".to_owned()),
+            1 => Some(format!("no deliveries in run {}", numbers[0])),
+            _ => Some(format!("no deliveries in runs {}", numbers.join(", "))),
+        }
+    }
+
     /// Why the first client was closed that should not have been.
     pub fn why_closed(&self) -> Option<&'a str> {
         self.runs.iter().find_map(|run| run.why_closed.as_deref())
@@ -167,6 +190,21 @@ mod tests {
         assert_eq!(figures[0], ("x_s".to_owned(), Range { least: 1.0, median: 2.0, most: 3.0, runs: 2 }));
         assert_eq!((figures[1].0.as_str(), figures[1].1.runs), ("y_s", 1));
         assert_eq!(groups[0].faults()["missing"], 3);
+    }
+
+    #[test]
+    fn runs_without_deliveries_are_noticed() {
+        let of = |rates: &[f64]| {
+            let reports: Vec<Report> =
+                rates.iter().map(|rate| report("a", &[("deliveries_per_s", *rate)], 0)).collect();
+            Group::all(&reports)[0].idle_notice()
+        };
+        assert_eq!(of(&[1.0, 5.0]), None);
+        assert_eq!(of(&[1.0, 0.0]).as_deref(), Some("no deliveries in run 2"));
+        assert_eq!(of(&[0.0, 1.0, 0.0]).as_deref(), Some("no deliveries in runs 1, 3"));
+        assert_eq!(of(&[0.0]).as_deref(), Some("no deliveries in any run"));
+        let other = [report("idle", &[("open_s", 0.0)], 0)];
+        assert_eq!(Group::all(&other)[0].idle_notice(), None, "a scenario without deliveries");
     }
 
     #[test]

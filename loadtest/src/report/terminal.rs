@@ -34,6 +34,9 @@ pub fn sitting(sitting: &Sitting) -> String {
         if !faults.is_empty() {
             let _ = writeln!(text, "  faults: {found}");
         }
+        if let Some(notice) = group.idle_notice() {
+            let _ = writeln!(text, "  {notice}: the figures above say nothing of the server");
+        }
         if let Some(why) = group.why_closed() {
             let _ = writeln!(text, "  first closed: {why}");
         }

@@ -13,9 +13,14 @@ pub enum Unit {
     Milliseconds,
     Seconds,
     Bytes,
+    /// A part of a whole, which is 1.
+    Share,
     /// A count, or a ratio.
     Plain,
 }
+
+/// How names of figures begin that are parts of what the kernel allows.
+pub const OF_FLOOR: &str = "of_floor";
 
 /// How names end, what ends longer first.
 const ENDINGS: [(&str, Unit); 7] = [
@@ -35,6 +40,7 @@ impl Unit {
         match ending {
             Some((_, unit)) => *unit,
             None if name.starts_with("bytes_") => Self::Bytes,
+            None if name.starts_with(OF_FLOOR) || name.ends_with("_share") => Self::Share,
             None => Self::Plain,
         }
     }
@@ -49,7 +55,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::Bytes => "B",
-            Self::Plain => "",
+            Self::Share | Self::Plain => "",
         }
     }
 
@@ -66,16 +72,30 @@ impl Unit {
             Self::Milliseconds => pick(&[(1e3, ""), (1.0, "m"), (1e-3, "µ"), (1e-6, "n")], "s"),
             Self::Seconds => pick(&[(1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")], "s"),
             Self::Bytes => pick(&[(1_073_741_824.0, "Gi"), (1_048_576.0, "Mi"), (1024.0, "Ki"), (1.0, "")], "B"),
+            Self::Share => (0.01, "%".to_owned()),
             Self::PerSecond | Self::PerCpuSecond | Self::Plain => {
                 pick(&[(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")], self.sign())
             }
         }
     }
 
+    /// What figures in a table are divided by, and the unit in words that stands beside them: bytes and times as suits the
+    /// size of `typical`, all others as they are.
+    pub fn tabled(self, typical: f64) -> (f64, String) {
+        match self {
+            Self::PerSecond => (1.0, "per second".to_owned()),
+            Self::PerCpuSecond => (1.0, "per CPU second".to_owned()),
+            Self::Plain => (1.0, String::new()),
+            // Of no time at all, the unit is that of the figure's name.
+            _ if typical == 0.0 && self != Self::Share => (1.0, self.sign().to_owned()),
+            _ => self.scaled(typical.abs()),
+        }
+    }
+
     /// A figure in the unit that suits its size, such as `1.2 ms`.
     pub fn short(self, value: f64) -> String {
         let (factor, sign) = self.scaled(value.abs());
-        let gap = if sign.is_empty() || sign.starts_with('/') { "" } else { " " };
+        let gap = if sign.is_empty() || sign.starts_with(['/', '%']) { "" } else { " " };
         format!("{}{gap}{sign}", trimmed(value / factor))
     }
 }
@@ -85,6 +105,9 @@ pub fn label(name: &str) -> String {
     // What bytes are of says less than that they are bytes.
     let ending = ENDINGS.iter().find(|(ending, unit)| name.ends_with(ending) && *unit != Unit::Bytes);
     let name = ending.and_then(|(ending, _)| name.strip_suffix(ending)).unwrap_or(name);
+    if let Some(rest) = name.strip_prefix(OF_FLOOR) {
+        return format!("share of the floor{}", rest.replace('_', " "));
+    }
     name.split('_').map(percentile).collect::<Vec<_>>().join(" ")
 }
 
@@ -149,7 +172,9 @@ mod tests {
             ("latency_p999_us", "latency p99.9", Unit::Microseconds),
             ("p99x_p99_p100", "p99x p99 p100", Unit::Plain),
             ("bytes_in_room", "bytes in room", Unit::Bytes),
-            ("of_floor", "of floor", Unit::Plain),
+            ("of_floor", "share of the floor", Unit::Share),
+            ("of_floor_with_answers", "share of the floor with answers", Unit::Share),
+            ("server_cpu_share", "server cpu share", Unit::Share),
             ("_us", "", Unit::Microseconds),
             ("", "", Unit::Plain),
         ] {
@@ -192,5 +217,22 @@ mod tests {
         assert_eq!(Unit::Microseconds.short(1500.0), "1.5 ms");
         assert_eq!(Unit::Seconds.short(0.02), "20 ms");
         assert_eq!(Unit::Bytes.short(3.0 * 1_048_576.0), "3 MiB");
+        assert_eq!(Unit::Share.short(0.93), "93%");
+    }
+
+    #[test]
+    fn tables_have_units_in_words() {
+        for (unit, typical, expected) in [
+            (Unit::PerSecond, 1e6, (1.0, "per second")),
+            (Unit::PerCpuSecond, 0.0, (1.0, "per CPU second")),
+            (Unit::Bytes, 3.0 * 1_048_576.0, (1_048_576.0, "MiB")),
+            (Unit::Microseconds, 1500.0, (1e3, "ms")),
+            (Unit::Microseconds, 0.0, (1.0, "µs")),
+            (Unit::Share, 0.0, (0.01, "%")),
+            (Unit::Plain, 1e9, (1.0, "")),
+        ] {
+            let (factor, sign) = unit.tabled(typical);
+            assert_eq!((factor, sign.as_str()), expected, "{unit:?} {typical}");
+        }
     }
 }
