@@ -97,6 +97,12 @@ pub const PUBLICATION_KEY_PREFIX: &str = "idempotency:";
 /// Maximum size of an event's name and of an idempotency key, in bytes.
 pub const EVENT_BYTES: usize = 128;
 
+/// Maximum number of messages in one call of a backend.
+pub const BATCH_MESSAGES: usize = 1_000;
+
+/// Maximum number of rooms and users that the messages of one call name in all: their replies wait in memory for the last one.
+pub const BATCH_TARGETS: usize = 10_000;
+
 /// Rooms, or users, of one published message.
 pub const PUBLISHED_TARGETS: usize = 100;
 

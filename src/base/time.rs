@@ -2,6 +2,9 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 /// A reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
@@ -31,10 +34,10 @@ pub fn rfc3339(wall_ms: u64) -> String {
     humantime::format_rfc3339_millis(at).to_string()
 }
 
-/// Parses the format of [`rfc3339`] to milliseconds since 1970; `None` for any other text and for earlier times.
+/// Parses a date and time of RFC 3339 to milliseconds since 1970; earlier times count as 0. `None` for any other text.
 pub fn parse_rfc3339(text: &str) -> Option<u64> {
-    let at = humantime::parse_rfc3339(text).ok()?;
-    u64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    u64::try_from(at.unix_timestamp_nanos().max(0) / 1_000_000).ok()
 }
 
 /// Formats milliseconds since 1970 as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110 §5.6.7).
@@ -52,5 +55,21 @@ mod tests {
         assert_eq!(rfc3339(1_736_458_200_123), "2025-01-09T21:30:00.123Z");
         assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert!(rfc3339(u64::MAX).starts_with("9999-12-31"));
+    }
+
+    #[test]
+    fn instants_are_read_with_their_offsets() {
+        let table = [
+            ("2025-01-09T21:30:00.123Z", Some(1_736_458_200_123)),
+            ("2025-01-09T23:30:00.1239+02:00", Some(1_736_458_200_123)),
+            ("2025-01-09t16:30:00-05:00", Some(1_736_458_200_000)),
+            ("1382-05-24T08:55:44.311885-14:54", Some(0)),
+            ("2025-01-09 21:30", None),
+            ("2025-02-30T00:00:00Z", None),
+            ("yesterday", None),
+        ];
+        for (text, at) in table {
+            assert_eq!(parse_rfc3339(text), at, "{text}");
+        }
     }
 }

@@ -20,8 +20,8 @@ impl Room {
         self.touch(context.now);
         let (sender, from, display_name) = match draft.publisher {
             Some(publisher) => {
-                let name = publisher.user_name();
-                (publisher, PeerName::Chosen(name), None)
+                let name = publisher.identity.user_name();
+                (publisher.identity, PeerName::Chosen(name), None)
             }
             None => {
                 let member = self.identify(draft.connection, None, "fromPeerId")?;

@@ -24,8 +24,8 @@ use crate::domain::recovery::{Returned, SessionOp};
 
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
 pub use room::{
-    JoinRoom, LogTerms, Profile, ProfileChange, Publication, RelaySignal, RoomOp, RoomView, RoomsView, SendMessage,
-    Sent, Typist,
+    JoinRoom, LogTerms, Profile, ProfileChange, Publication, Publisher, RelaySignal, RoomOp, RoomView, RoomsView,
+    SendMessage, Sent, Typist,
 };
 pub use user::{PushResult, UserOp};
 

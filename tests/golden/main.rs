@@ -78,6 +78,7 @@ conversations! {
     names,
     notify,
     notify_calls,
+    batch,
     publish,
     peer_ids,
     people,

@@ -6,7 +6,7 @@ use crate::source::{Source, paths};
 
 /// The external crates that each top-level module may name.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("base", &["base64", "foldhash", "hashbrown", "httpdate", "humantime", "rand_chacha", "slab"]),
+    ("base", &["base64", "foldhash", "hashbrown", "httpdate", "humantime", "rand_chacha", "slab", "time"]),
     (
         "codec",
         &[

@@ -47,6 +47,16 @@ pub enum PublishTarget {
     All,
 }
 
+impl PublishTarget {
+    /// The number of rooms or users.
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Rooms(names) | Self::Users(names) => names.len(),
+            Self::All => 1,
+        }
+    }
+}
+
 /// The body of `POST /api/v1/publish`, unread.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -143,16 +153,18 @@ pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
     })
 }
 
-/// The answer to a message that was published to rooms: its receipt in each room, or the refusal.
-pub(super) fn published(out: &mut Vec<u8>, rooms: &[Name], outcomes: &[Publication]) {
-    let is_sent = outcomes.len() == rooms.len() && outcomes.iter().all(|one| one.outcome.is_ok());
+/// The answer to a message that was published to rooms: its receipt in each room, or the refusal. `first` is the part of the first
+/// room.
+pub(super) fn published(out: &mut Vec<u8>, rooms: &[Name], first: u16, outcomes: &[Publication]) {
+    let outcome = |part: u16| outcomes.iter().find(|one| one.part == part).map(|one| &one.outcome);
+    let parts = first..first + rooms.len() as u16;
     let mut object = Object::begin(out);
-    object.bool("success", is_sent);
-    object.list("rooms", rooms, |out, room| {
+    object.bool("success", parts.clone().all(|part| outcome(part).is_some_and(Result::is_ok)));
+    object.list("rooms", rooms.iter().zip(parts), |out, (room, part)| {
         let mut object = Object::begin(out);
         object.string("roomId", room);
         let unavailable = Reject::storage_unavailable();
-        match outcomes.iter().find(|one| one.room == *room).map(|one| &one.outcome) {
+        match outcome(part) {
             Some(Ok((sent, epoch))) => receipt(&mut object, sent, epoch),
             Some(Err(reject)) => refusal(&mut object, reject),
             // The owner of the room did not store the message.
@@ -171,7 +183,7 @@ fn receipt(object: &mut Object<'_>, sent: &Sent, epoch: &str) {
     object.string("epoch", epoch).string("timestamp", &rfc3339(sent.at));
 }
 
-fn refusal(object: &mut Object<'_>, reject: &Reject) {
+pub(super) fn refusal(object: &mut Object<'_>, reject: &Reject) {
     object.string("error", &reject.text).plain("code", reject.code.as_str());
 }
 
@@ -208,10 +220,11 @@ fn message(out: &mut Vec<u8>, message: &Message) {
 pub(super) fn encode(out: &mut Vec<u8>, call: &super::RestCall, reply: &Reply) -> bool {
     match (call, reply) {
         (super::RestCall::Publish(call), reply) => match (&call.target, reply) {
-            (PublishTarget::Rooms(rooms), Reply::Published(outcomes)) => published(out, rooms, outcomes),
+            (PublishTarget::Rooms(rooms), Reply::Published(outcomes)) => published(out, rooms, 0, outcomes),
             (PublishTarget::Users(_) | PublishTarget::All, Reply::Pushed(to)) => pushed(out, to),
             _ => return false,
         },
+        (super::RestCall::Batch(batch), _) => super::batch::results(out, batch),
         (super::RestCall::Messages { .. }, Reply::History(history)) => messages(out, history),
         _ => return false,
     }

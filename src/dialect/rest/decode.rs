@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind, backend};
+use super::{RestCall, RestCallKind, backend, batch};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -95,6 +95,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::PushToAll => users::push_to_all(fields(text()?)?)?,
         RestCallKind::Notify => users::notify(fields(text()?)?)?,
         RestCallKind::Publish => RestCall::Publish(Box::new(backend::publish(fields(text()?)?)?)),
+        RestCallKind::Batch => RestCall::Batch(Box::new(batch::batch(&fields(text()?)?)?)),
         RestCallKind::Messages => {
             RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
         }
@@ -232,7 +233,7 @@ pub(super) fn whole(
 }
 
 /// The fields of a body that is one JSON object.
-fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
+pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject> {
     let bad_json = |error| Reject::new(Code::BadJson, format!("Not valid JSON: {error}"));
     // Checked by hand, because serde accepts a list as the fields of an object in order.
     if !text.trim_start().starts_with('{') {
@@ -277,7 +278,7 @@ mod tests {
     use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
 
-    const KINDS: [RestCallKind; 24] = [
+    const KINDS: [RestCallKind; 25] = [
         RestCallKind::CreateMeeting,
         RestCallKind::ListMeetings,
         RestCallKind::Meeting,
@@ -297,6 +298,7 @@ mod tests {
         RestCallKind::PushToAll,
         RestCallKind::Notify,
         RestCallKind::Publish,
+        RestCallKind::Batch,
         RestCallKind::Messages,
         RestCallKind::ConnectedUsers,
         RestCallKind::UserStatus,

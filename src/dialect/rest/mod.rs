@@ -9,12 +9,14 @@
 //! the compiler then demands.
 
 mod backend;
+mod batch;
 mod decode;
 mod encode;
 mod refusal;
 mod route;
 
 pub use backend::{Publish, PublishTarget, messages_range};
+pub use batch::Batch;
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
 pub use refusal::{RestRefusal, refuse, status_of};
@@ -73,6 +75,8 @@ pub enum RestCallKind {
     Notify,
     /// `POST /api/v1/publish`.
     Publish,
+    /// `POST /api/v1/batch`.
+    Batch,
     /// `GET /api/v1/rooms/:roomId/messages`.
     Messages,
     /// `GET /websocket/users/connected`.
@@ -95,7 +99,7 @@ impl RestCallKind {
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
                 Action::Push
             }
-            Self::Publish | Self::Messages => Action::Publish,
+            Self::Publish | Self::Batch | Self::Messages => Action::Publish,
             Self::CreateRoom
             | Self::Room
             | Self::UpdateRoom
@@ -220,6 +224,8 @@ pub enum RestCall {
     },
     /// Send a message to rooms, users or all connections.
     Publish(Box<Publish>),
+    /// Send several messages to rooms, users or all connections.
+    Batch(Box<Batch>),
     /// Show messages of a room.
     Messages {
         /// The room.
@@ -267,6 +273,7 @@ impl RestCall {
             Self::PushToAll(_) => RestCallKind::PushToAll,
             Self::Notify { .. } => RestCallKind::Notify,
             Self::Publish(_) => RestCallKind::Publish,
+            Self::Batch(_) => RestCallKind::Batch,
             Self::Messages { .. } => RestCallKind::Messages,
             Self::ConnectedUsers(_) => RestCallKind::ConnectedUsers,
             Self::UserStatus { .. } => RestCallKind::UserStatus,
@@ -286,7 +293,16 @@ impl RestCall {
         }
     }
 
-    /// The message that the call sends.
+    /// The size of the largest message that the call sends, in bytes.
+    pub fn content_bytes(&self) -> usize {
+        let batched = match self {
+            Self::Batch(batch) => batch.messages.iter().map(|message| message.content.body.len()).max(),
+            _ => None,
+        };
+        batched.or(self.content().map(|content| content.body.len())).unwrap_or(0)
+    }
+
+    /// The message that the call sends, if it sends one.
     pub fn content(&self) -> Option<&Content> {
         match self {
             Self::Broadcast(content) | Self::PushToAll(content) => Some(content),

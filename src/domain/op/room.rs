@@ -206,13 +206,22 @@ pub struct SendMessage {
     pub connection: ConnectionId,
     /// The sender of a message that an application's backend publishes, who need not be a member; the user of the sending
     /// connection when absent.
-    pub publisher: Option<Identity>,
+    pub publisher: Option<Publisher>,
     /// The peer id of the only receiver; all members when absent.
     pub to: Option<Name>,
     /// The content.
     pub content: Content,
     /// The sender's own id of the message; it makes a repeated request idempotent.
     pub client_message_id: Option<Box<str>>,
+}
+
+/// The sender of a message of an application's backend.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    /// The user of the backend's token.
+    pub identity: Identity,
+    /// The number of the message among those of its request; the outcome has it, too.
+    pub part: u16,
 }
 
 /// The retention of a room's messages.
@@ -277,8 +286,8 @@ pub struct Sent {
 /// The outcome of a backend's message in one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// The room.
-    pub room: Name,
+    /// The number of the message among those of its request.
+    pub part: u16,
     /// The receipt and the epoch that its sequence number counts in, or the refusal.
     pub outcome: Result<(Sent, Name), Reject>,
 }

@@ -20,13 +20,14 @@ use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
 impl RoomStore {
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
-        let is_publication = matches!(&op, RoomOp::Send(message) if message.publisher.is_some());
-        match self.dispatch(turn, name.clone(), op) {
-            // The backend learns the outcome for each of its rooms.
-            Err(reject) if is_publication => {
-                Ok(Some(Reply::Published(vec![Publication { room: name, outcome: Err(reject) }])))
-            }
-            outcome => outcome,
+        let publisher = match &op {
+            RoomOp::Send(message) => message.publisher.as_ref().map(|publisher| publisher.part),
+            _ => None,
+        };
+        match (self.dispatch(turn, name, op), publisher) {
+            // The backend learns the outcome of each of its messages.
+            (Err(reject), Some(part)) => Ok(Some(Reply::Published(vec![Publication { part, outcome: Err(reject) }]))),
+            (outcome, _) => outcome,
         }
     }
 

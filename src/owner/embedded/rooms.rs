@@ -140,16 +140,16 @@ impl RoomStore {
         let room = room_at(&mut self.rooms, place);
         let publisher = message.publisher.clone();
         let sender = match &publisher {
-            Some(publisher) => publisher.clone(),
+            Some(publisher) => publisher.identity.clone(),
             None => room.user_of(message.connection)?,
         };
         let records = if publisher.is_some() { &mut self.publications } else { &mut self.idempotency };
         let client_id = message.client_message_id.as_deref();
         let idempotency_key = client_id.map(|id| records.key(&room.id, room.log.epoch(), sender.user(), id));
-        let reply_to = |sent: Sent, room: &Room| match publisher {
-            Some(_) => {
+        let reply_to = |sent: Sent, room: &Room| match &publisher {
+            Some(publisher) => {
                 let outcome = Ok((sent, room.log.epoch().clone()));
-                Reply::Published(vec![Publication { room: room.id.clone(), outcome }])
+                Reply::Published(vec![Publication { part: publisher.part, outcome }])
             }
             None => Reply::Sent(sent),
         };

@@ -321,6 +321,12 @@ impl<'a> RestAnswers<'a> {
                 call.rounds += 1;
                 return self.send(slot, call, requests);
             }
+            Ok(CallStep::Push(message)) => {
+                call.rounds = 1;
+                let caller = self.core.net.id_of(slot);
+                let requests = Calls::on(self.core).publish(now, &call.by, &message, caller);
+                return self.send(slot, call, requests);
+            }
             Err(reject) => return self.answer(now, slot, reject.into()),
         };
         let stats = match &reply {

@@ -10,12 +10,13 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::limits;
 use crate::base::time::Now;
-use crate::dialect::rest::{Publish, PublishTarget, RestCall};
+use crate::dialect::rest::{Batch, Publish, PublishTarget, RestCall};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
-    LogTerms, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView, message_id,
+    LogTerms, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView,
+    message_id,
 };
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
@@ -41,6 +42,8 @@ pub(super) enum CallStep {
     Answer(Reply),
     /// Further requests.
     Request(CallRequests),
+    /// The next message of a batch to users or all connections.
+    Push(Box<Publish>),
 }
 
 /// The result of a reply to a call that may name a connection.
@@ -68,7 +71,7 @@ impl<'a> Calls<'a> {
             return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
         }
         let content_bytes = self.core.options.content_bytes;
-        if call.content().is_some_and(|content| content.body.len() > content_bytes.saturating_add(2)) {
+        if call.content_bytes() > content_bytes.saturating_add(2) {
             return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
         }
         Ok(())
@@ -135,6 +138,11 @@ impl<'a> Calls<'a> {
                 Ok((users.iter().map(push).collect(), Some(Reply::Pushed(PushResult::default()))))
             }
             RestCall::Publish(publish) => Ok(self.publish(now, by, publish, caller)),
+            RestCall::Batch(batch) if batch.has_rooms() => Ok(batch_to_rooms(by, batch, caller)),
+            RestCall::Batch(batch) => {
+                let first = batch.next_push().expect("invariant: a batch has a message");
+                Ok(self.publish(now, by, first, caller))
+            }
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
@@ -150,20 +158,12 @@ impl<'a> Calls<'a> {
     }
 
     /// A backend's message. `caller` stands for a connection that does not receive it where the backend names none.
-    fn publish(&mut self, now: Now, by: &Identity, publish: &Publish, caller: ConnectionId) -> CallRequests {
+    pub(super) fn publish(&mut self, now: Now, by: &Identity, publish: &Publish, caller: ConnectionId) -> CallRequests {
         let pushed = Some(Reply::Pushed(PushResult::default()));
         match &publish.target {
             PublishTarget::Rooms(rooms) => {
-                let key = publish.idempotency_key.as_deref();
-                let message = || SendMessage {
-                    connection: publish.except.unwrap_or(caller),
-                    publisher: Some(by.clone()),
-                    to: None,
-                    content: publish.content.clone(),
-                    client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
-                };
-                let send = |room: &Name| Op::Room(room.clone(), RoomOp::Send(Box::new(message())));
-                (rooms.iter().map(send).collect(), Some(Reply::Published(Vec::new())))
+                let send = |(part, room)| send_to_room(by, publish, caller, (part, room));
+                ((0..).zip(rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
             }
             PublishTarget::Users(users) => {
                 let direct = self.direct(now, by, &publish.content);
@@ -202,6 +202,13 @@ impl PendingCall {
     /// # Errors
     /// The call is refused.
     pub(super) fn next_step(&mut self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
+        if let RestCall::Batch(batch) = &mut self.call {
+            // A refusal of the first requests is one of the call.
+            let reply = if self.rounds == 0 { Ok(reply?) } else { reply };
+            batch.note(reply);
+            let next = batch.next_push().map(|message| CallStep::Push(Box::new(message.clone())));
+            return Ok(next.unwrap_or(CallStep::Answer(Reply::Done)));
+        }
         let reply = match (&self.call, reply) {
             (RestCall::Presence { user } | RestCall::UserStatus { user }, Err(reject))
                 if reject.code == Code::UserNotFound =>
@@ -308,6 +315,28 @@ impl PendingCall {
             _ => usize::MAX,
         }
     }
+}
+
+/// The requests of a batch to rooms. Those to the same room are carried out in their order.
+fn batch_to_rooms(by: &Identity, batch: &Batch, caller: ConnectionId) -> CallRequests {
+    let to_rooms = batch.messages.iter().flat_map(|message| match &message.target {
+        PublishTarget::Rooms(rooms) => rooms.iter().map(|room| (message, room)).collect(),
+        PublishTarget::Users(_) | PublishTarget::All => Vec::new(),
+    });
+    let send = |(part, (message, room))| send_to_room(by, message, caller, (part, room));
+    ((0..).zip(to_rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
+}
+
+fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, room): (u16, &Name)) -> Op {
+    let key = publish.idempotency_key.as_deref();
+    let message = SendMessage {
+        connection: publish.except.unwrap_or(caller),
+        publisher: Some(Publisher { identity: by.clone(), part }),
+        to: None,
+        content: publish.content.clone(),
+        client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
+    };
+    Op::Room(room.clone(), RoomOp::Send(Box::new(message)))
 }
 
 /// A question about each of several connections, whose answers add up.

@@ -37,7 +37,7 @@ pub(crate) enum RoomCall {
     Lose(ConnectionId),
     Send,
     /// A message of a backend.
-    Publish,
+    Publish(u16),
     Typists,
     History {
         is_upward: bool,
@@ -110,7 +110,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
         }
         RoomOp::Send(message) => {
-            let call = if message.publisher.is_some() { RoomCall::Publish } else { RoomCall::Send };
+            let part = message.publisher.as_ref().map(|publisher| publisher.part);
+            let call = part.map_or(RoomCall::Send, RoomCall::Publish);
             (&scripts::SEND, call, encode_message(turn, *message))
         }
         RoomOp::SetTyping { connection, is_typing } => {
@@ -221,9 +222,9 @@ fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> 
         arguments.push(json(&WireMember {
             order: 0,
             connection: WireConnectionId(connection),
-            peer: publisher.user().into(),
+            peer: publisher.identity.user().into(),
             display_name: None,
-            identity: WireIdentity::from(&publisher),
+            identity: WireIdentity::from(&publisher.identity),
             media: 0,
             is_socketio: 0,
             node: connection.place().node,

@@ -93,7 +93,7 @@ impl Rooms {
             RoomCall::Done
             | RoomCall::Signal
             | RoomCall::Send
-            | RoomCall::Publish
+            | RoomCall::Publish(_)
             | RoomCall::Create
             | RoomCall::Leave(_) => {}
             RoomCall::Close | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}

@@ -174,9 +174,9 @@ fn reply_to(
     let Some(why) = header.refusal else { return decode(name, purpose, text, header.epoch, announce_limit) };
     let field = if matches!(purpose, RoomCall::Signal) { "fromPeerId" } else { "peerId" };
     match purpose {
-        RoomCall::Publish => {
+        RoomCall::Publish(part) => {
             let outcome = Err(refusals::of(why, field));
-            Ok(Reply::Published(vec![Publication { room: name.clone(), outcome }]))
+            Ok(Reply::Published(vec![Publication { part: *part, outcome }]))
         }
         _ => Err(refusals::of(why, field)),
     }
@@ -277,10 +277,10 @@ fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: u
             let SentReply { id, seq, at } = read(text)?;
             Reply::Sent(Sent { id: id.0, seq, at })
         }
-        RoomCall::Publish => {
+        RoomCall::Publish(part) => {
             let SentReply { id, seq, at } = read(text)?;
             let outcome = Ok((Sent { id: id.0, seq, at }, epoch.into()));
-            Reply::Published(vec![Publication { room: room.clone(), outcome }])
+            Reply::Published(vec![Publication { part: *part, outcome }])
         }
         RoomCall::Typists => Reply::Typists(typists(read(text)?)),
         RoomCall::History { is_upward } => {
