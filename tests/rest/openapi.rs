@@ -5,13 +5,14 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use support::http::{ask, bearer};
-use support::packages::{SCHEMATHESIS, run};
+use support::packages::{SCHEMATHESIS, SCRIPTS, run};
 use support::server::{Server, token};
 
 const REST: &str = include_str!("../../docs/rest.md");
 const PROTOCOL: &str = include_str!("../../docs/protocol.md");
 
-/// Generated requests for each call and kind of test; `SWITCHBOARD_EXAMPLES` replaces it.
+/// Generated requests for each call and kind of test, the same ones each time. `SWITCHBOARD_EXAMPLES` replaces the number, and then
+/// they are others each time.
 const EXAMPLES: &str = "15";
 
 fn description(server: &Server) -> Value {
@@ -86,13 +87,21 @@ fn description_has_the_version_and_the_codes_of_errors() {
 
 /// Has Schemathesis send requests of all kinds to the operations, and compare each answer with the description.
 fn generate(server: &Server, operations: &[&str]) {
-    let examples = std::env::var("SWITCHBOARD_EXAMPLES").unwrap_or_else(|_| EXAMPLES.to_owned());
+    let wanted = std::env::var("SWITCHBOARD_EXAMPLES").ok();
+    let examples = wanted.as_deref().unwrap_or(EXAMPLES);
     let admin = bearer(&token("root", &json!({ "role": "admin" })));
     let program = SCHEMATHESIS.with_file_name("schemathesis");
     let mut command = Command::new(program);
     command.args(["run", &format!("http://{}/openapi.json", server.address), "--checks", "all", "--no-color"]);
-    command.args(["--max-examples", &examples, "--header", admin.trim(), "--warnings", "off"]).args(operations);
-    command.current_dir(support::workspace::scratch());
+    command.args(["--max-examples", examples, "--header", admin.trim(), "--warnings", "off"]).args(operations);
+    command
+        .current_dir(support::workspace::scratch())
+        .env("PYTHONPATH", SCRIPTS)
+        .env("SCHEMATHESIS_HOOKS", "requests_made");
+    if wanted.is_none() {
+        command.args(["--seed", "1"]);
+    }
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     run(&mut command);
 }
 

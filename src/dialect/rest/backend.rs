@@ -2,6 +2,7 @@
 //!
 //! Bodies are strict: an unknown field is refused by name, because a mistyped field of a backend would be lost silently.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer};
@@ -133,8 +134,10 @@ fn distinct(mut names: Vec<Name>) -> Vec<Name> {
 /// newest.
 pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
     let number = |name: &str| -> Result<Option<u64>, Reject> {
-        let wrong = |_| Reject::invalid(format!("{name} must be a whole number that is not negative"));
-        query.and_then(|query| query_value(query, name)).map(|text| text.parse().map_err(wrong)).transpose()
+        let wrong = || Reject::invalid(format!("{name} must be a whole number from 0 to {}", limits::SEQ_MAX));
+        let parse =
+            |text: Cow<'_, str>| text.parse().ok().filter(|number| *number <= limits::SEQ_MAX).ok_or_else(wrong);
+        query.and_then(|query| query_value(query, name)).map(parse).transpose()
     };
     let limit = number("limit")?.unwrap_or(PAGE_DEFAULT as u64);
     if !(1..=PAGE_MAX as u64).contains(&limit) {
