@@ -205,9 +205,7 @@ impl PendingCall {
         if let RestCall::Batch(batch) = &mut self.call {
             // A refusal of the first requests is one of the call.
             let reply = if self.rounds == 0 { Ok(reply?) } else { reply };
-            batch.note(reply);
-            let next = batch.next_push().map(|message| CallStep::Push(Box::new(message.clone())));
-            return Ok(next.unwrap_or(CallStep::Answer(Reply::Done)));
+            return Ok(batch_step(batch, reply));
         }
         let reply = match (&self.call, reply) {
             (RestCall::Presence { user } | RestCall::UserStatus { user }, Err(reject))
@@ -325,6 +323,13 @@ fn batch_to_rooms(by: &Identity, batch: &Batch, caller: ConnectionId) -> CallReq
     });
     let send = |(part, (message, room))| send_to_room(by, message, caller, (part, room));
     ((0..).zip(to_rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
+}
+
+/// The step after an outcome of a batch.
+fn batch_step(batch: &mut Batch, reply: Result<Reply, Reject>) -> CallStep {
+    batch.note(reply);
+    let next = batch.next_push().map(|message| CallStep::Push(Box::new(message.clone())));
+    next.unwrap_or(CallStep::Answer(Reply::Done))
 }
 
 fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, room): (u16, &Name)) -> Op {
