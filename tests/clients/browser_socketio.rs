@@ -20,7 +20,7 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>Clients</title
     <script src="/socket.io.min.js"></script><script src="/browser.js"></script>"#;
 
 /// Serves the page with its scripts on a port of its own for as long as the process lives; its origin.
-fn site() -> String {
+pub(crate) fn site() -> String {
     let bundle = NODE.join("node_modules/socket.io-client-4/dist/socket.io.min.js");
     let bundle = std::fs::read(bundle).expect("the package has it");
     let script = std::fs::read(format!("{SCRIPTS}/browser.js")).expect("it is there");
@@ -55,7 +55,7 @@ fn serve(mut stream: &TcpStream, bundle: &[u8], script: &[u8]) {
 
 /// The value of an expression that must not throw.
 #[track_caller]
-fn evaluate(page: &Page, expression: &str) -> Value {
+pub(crate) fn evaluate(page: &Page, expression: &str) -> Value {
     page.evaluate(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
 }
 

@@ -3,4 +3,6 @@
 mod browser_call;
 mod browser_socketio;
 mod conformance;
+mod profiles;
 mod recovery;
+mod websocket_page;

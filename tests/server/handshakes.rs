@@ -103,3 +103,37 @@ fn handshake_in_a_clients_own_spelling_is_accepted() {
         );
     }
 }
+
+#[test]
+fn handshake_at_a_path_without_websocket_is_told_where_one_is() {
+    let server = Server::start(&["--profile", "002"]);
+    let paths = [
+        "/",
+        "/call",
+        "/chat",
+        "/ws/",
+        "/wss",
+        "/api/rooms",
+        "/nowhere",
+        "/websocket-client.html",
+        "/assets/style.css",
+    ];
+    let queries = ["", "?token=x", "?EIO=4&transport=websocket"];
+    for path in paths {
+        for query in queries {
+            let target = format!("GET {path}{query} HTTP");
+            let line = good().lines().next().expect("a request line").to_owned();
+            let request = good().replacen(&line, &format!("{target}/1.1"), 1);
+            for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
+                let request = request.replacen("Upgrade: websocket", &format!("Upgrade: {upgrade}"), 1);
+                let request = request.replacen("Connection: Upgrade", "Connection: Upgrade, close", 1);
+                let (status, body) = outcome(&server, &request);
+                assert_eq!(status, 404, "{request}");
+                assert!(body.contains("/ws") && body.contains("/socket.io/") && body.contains("NOT_FOUND"), "{body}");
+            }
+        }
+    }
+    // Another protocol is none that the request could be meant for: it is ignored (RFC 9110 §7.8).
+    let plain = "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n";
+    assert_eq!(outcome(&server, plain).0, 200);
+}

@@ -137,7 +137,7 @@ impl<'a> RestAnswers<'a> {
             let text = "This is a WebSocket endpoint: send Upgrade: websocket";
             return Err(RestRefusal::of_status(426, text).into());
         }
-        if head.header("upgrade").is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket")) {
+        if head.list_contains("upgrade", "websocket") {
             let text =
                 "No WebSocket is served here: connect to /ws, or with a Socket.IO client, which uses /socket.io/";
             return Err(RestRefusal::of_status(404, text).into());
