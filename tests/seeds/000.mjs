@@ -41,7 +41,7 @@ await run({
     await Raw.connect(await server(), {}, { headers: { Authorization: `Bearer ${token('ann')}` } });
   },
   async '03'() {
-    const settings = ['heartbeat.interval_ms=200', 'heartbeat.timeout_ms=200'];
+    const settings = ['heartbeat.interval_ms=300', 'heartbeat.timeout_ms=1000'];
     await withServer('000', { settings }, async (quick) => {
       const alive = await Raw.connect(quick, { token: token('ann') });
       const dead = await Raw.connect(quick, { token: token('bob') }, { autoPong: false });

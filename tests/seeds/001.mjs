@@ -179,7 +179,7 @@ await run({
     has(await (await server()).done(200, 'GET', `/api/rooms/${roomId}`), { connectionMode: 'p2p', participantCount: 8 });
   },
   async '26'() {
-    const settings = ['heartbeat.interval_ms=200', 'heartbeat.timeout_ms=200', 'presence.grace_ms=100'];
+    const settings = ['heartbeat.interval_ms=300', 'heartbeat.timeout_ms=1000', 'presence.grace_ms=100'];
     await withServer('001', { settings }, async (on) => {
       const { roomId } = await createRoom(on);
       const one = await Raw.connect(on);

@@ -66,10 +66,11 @@ struct Script {
 }
 
 impl Script {
-    fn start(document: &str) -> Self {
+    fn start(document: &str, owner: Owner) -> Self {
         LazyLock::force(&COPIES);
         let mut process = Command::new("node")
             .arg(NODE.join("seeds").join(document).with_extension("mjs"))
+            .args((owner == Owner::Redis).then_some("--redis"))
             .env("SWITCHBOARD", workspace::program("switchboard"))
             .current_dir(Path::new(&std::env::temp_dir()))
             .stdin(Stdio::piped())
@@ -96,16 +97,24 @@ impl Drop for Script {
     }
 }
 
+/// The owner of rooms and users at the servers of a script.
+#[derive(Clone, Copy, PartialEq)]
+enum Owner {
+    Embedded,
+    Redis,
+}
+
 /// A document with its script, which starts with the first check.
 struct Document {
     number: String,
+    owner: Owner,
     script: Mutex<Option<Script>>,
 }
 
 impl Document {
     fn perform(&self, check: &str) -> Result<Outcome, Failed> {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
-        script.get_or_insert_with(|| Script::start(&self.number)).perform(check)
+        script.get_or_insert_with(|| Script::start(&self.number, self.owner)).perform(check)
     }
 
     fn check(&self, number: &str) -> Result<(), Failed> {
@@ -116,23 +125,33 @@ impl Document {
     }
 }
 
+/// The tests of a document: its statements, and that the list and the script have the same.
+fn checks_of(number: &str, statements: &BTreeMap<String, Statement>, owner: Owner) -> Vec<Trial> {
+    let document = Arc::new(Document { number: number.to_owned(), owner, script: Mutex::new(None) });
+    let place = if owner == Owner::Redis { " with Redis:" } else { "" };
+    let check = |(check, statement): (&String, &Statement)| {
+        let (document, check) = (Arc::clone(&document), check.clone());
+        let name = format!("{number}-{check}{place} {}", statement.title());
+        Trial::test(name, move || document.check(&check))
+    };
+    let mut trials: Vec<Trial> = statements.iter().map(check).collect();
+    let numbers: BTreeSet<String> = statements.keys().cloned().collect();
+    trials.push(Trial::test(format!("{number}{place} has one check for each statement"), move || {
+        let checks = document.perform("checks")?.checks;
+        if checks == numbers { Ok(()) } else { Err(format!("{checks:?} and {numbers:?}").into()) }
+    }));
+    trials
+}
+
 fn main() -> ExitCode {
     let all: BTreeMap<String, BTreeMap<String, Statement>> = toml::from_str(STATEMENTS).expect("a list of statements");
     let total: usize = all.values().map(BTreeMap::len).sum();
     assert_eq!(total, TOTAL, "statements in the list");
     let mut trials = Vec::new();
-    for (number, statements) in all {
-        let document = Arc::new(Document { number: number.clone(), script: Mutex::new(None) });
-        let numbers: BTreeSet<String> = statements.keys().cloned().collect();
-        for (check, statement) in statements {
-            let document = Arc::clone(&document);
-            let name = format!("{number}-{check} {}", statement.title());
-            trials.push(Trial::test(name, move || document.check(&check)));
+    for (number, statements) in &all {
+        for owner in [Owner::Embedded, Owner::Redis] {
+            trials.extend(checks_of(number, statements, owner));
         }
-        trials.push(Trial::test(format!("{number} has one check for each statement"), move || {
-            let checks = document.perform("checks")?.checks;
-            if checks == numbers { Ok(()) } else { Err(format!("{checks:?} and {numbers:?}").into()) }
-        }));
     }
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }

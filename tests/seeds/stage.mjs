@@ -43,10 +43,11 @@ export class Server {
   /** `settings` are those of `--set`; a setting beside the profile's is named by the check that needs it. */
   static async start(profile, { settings = [], env = {}, listen = '127.0.0.1:0', data = '' } = {}) {
     const server = new Server();
+    const variables = { ...(env.REDIS_HOST ? {} : await server.startRedis()), ...env };
     const sets = settings.flatMap((setting) => ['--set', setting]);
     const args = ['serve', '--profile', profile, '--listen', listen, '--data', data, ...sets];
     server.lines = [];
-    server.child = start(process.env.SWITCHBOARD, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    server.child = start(process.env.SWITCHBOARD, args, { env: variables, stdio: ['ignore', 'pipe', 'pipe'] });
     createInterface(server.child.stderr).on('line', (line) => server.lines.push(line));
     const first = await new Promise((resolve) => {
       createInterface(server.child.stdout).once('line', resolve);
@@ -57,6 +58,14 @@ export class Server {
     server.http = `http://${server.host}`;
     server.ws = `ws://${server.host}/ws`;
     return server;
+  }
+
+  /** Starts a Redis for this server, if servers are to have one; the variables that name it. */
+  async startRedis() {
+    if (!process.argv.includes('--redis')) return {};
+    const { port, redis } = await startRedis();
+    this.redis = redis;
+    return { REDIS_HOST: '127.0.0.1', REDIS_PORT: String(port) };
   }
 
   /** Waits for a line of the log. */
@@ -84,7 +93,9 @@ export class Server {
   async stop(signal = 'SIGKILL') {
     const exit = once(this.child, 'exit');
     this.child.kill(signal);
-    return (await exit)[0];
+    const [code] = await exit;
+    this.redis?.kill('SIGKILL');
+    return code;
   }
 }
 
@@ -120,17 +131,23 @@ export async function freePort() {
   return port;
 }
 
-/** The result of a check with a Redis of its own, given its port. */
-export async function withRedis(args, check) {
+/** Starts a Redis on a free port, and waits until it is ready. */
+async function startRedis(args = []) {
   const port = await freePort();
   const program = process.env.SWITCHBOARD_REDIS_SERVER || 'redis-server';
   const options = ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...args];
   const redis = start(program, options, { stdio: ['ignore', 'pipe', 'ignore'] });
+  await new Promise((resolve, reject) => {
+    createInterface(redis.stdout).on('line', (line) => line.includes('Ready to accept') && resolve());
+    redis.once('exit', () => reject(new Error('no Redis')));
+  });
+  return { port, redis };
+}
+
+/** The result of a check with a Redis of its own, given its port. */
+export async function withRedis(args, check) {
+  const { port, redis } = await startRedis(args);
   try {
-    await new Promise((resolve, reject) => {
-      createInterface(redis.stdout).on('line', (line) => line.includes('Ready to accept') && resolve());
-      redis.once('exit', () => reject(new Error('no Redis')));
-    });
     return await check(port, redis);
   } finally {
     redis.kill('SIGKILL');
