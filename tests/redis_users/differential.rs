@@ -271,7 +271,8 @@ impl Both {
             }],
         };
         let kind = self.below(5);
-        let by = Identity::new(user_of(connection), None, None, Roles::default());
+        let by = if self.below(3) == 0 { "somebody" } else { user_of(connection) };
+        let by = Identity::new(by, None, None, Roles::default());
         if kind > 1 {
             self.sessions[at].1.get_or_insert(self.many.now.wall);
         }

@@ -17,9 +17,15 @@ use crate::owner::embedded::turn::{OpOutcome, Turn};
 /// The sessions that ended or were claimed in the last [`limits::SESSION_TAKEN_MS`]. Their former connections may not know
 /// yet, and must not store these sessions again.
 pub(super) struct SessionStore {
-    recent: Map<TokenHash, SessionFate>,
-    /// Deadlines in monotonic milliseconds, in order.
+    recent: Map<TokenHash, RecentSession>,
+    /// Deadlines in monotonic milliseconds, in order. A session that was noted again has several, of which the last counts.
     expiries: VecDeque<(u64, TokenHash)>,
+}
+
+struct RecentSession {
+    /// When this is forgotten, in monotonic milliseconds.
+    until: u64,
+    fate: SessionFate,
 }
 
 /// The fate of a session.
@@ -40,12 +46,15 @@ impl SessionStore {
     fn note(&mut self, now: Now, token: TokenHash, fate: SessionFate) {
         while let Some((_, expired)) = self.expiries.pop_front_if(|(until, _)| *until <= now.mono) {
             // A claim that waits for storage stays until its receipt.
-            if !matches!(self.recent.get(&expired), Some(SessionFate::Claimed(_))) {
+            let is_over =
+                |known: &RecentSession| known.until <= now.mono && !matches!(known.fate, SessionFate::Claimed(_));
+            if self.recent.get(&expired).is_some_and(is_over) {
                 self.recent.remove(&expired);
             }
         }
-        self.recent.insert(token, fate);
-        self.expiries.push_back((now.mono + limits::SESSION_TAKEN_MS, token));
+        let until = now.mono + limits::SESSION_TAKEN_MS;
+        self.recent.insert(token, RecentSession { until, fate });
+        self.expiries.push_back((until, token));
     }
 
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>, op: SessionOp) -> OpOutcome {
@@ -54,7 +63,7 @@ impl SessionStore {
         }
         match op {
             SessionOp::Save(session) => {
-                match self.recent.get_mut(&session.token) {
+                match self.recent.get_mut(&session.token).map(|known| &mut known.fate) {
                     Some(SessionFate::Ended(by)) if by.as_ref().is_none_or(|by| by.may_recover(&session.user)) => {}
                     Some(SessionFate::OwnedBy(connection)) if *connection != session.connection => {}
                     Some(SessionFate::Claimed(latest)) => *latest = Some(session),
@@ -88,7 +97,7 @@ impl SessionStore {
 
     /// Whether a session has ended for all users.
     fn has_ended(&self, token: TokenHash) -> bool {
-        matches!(self.recent.get(&token), Some(SessionFate::Ended(None)))
+        self.recent.get(&token).is_some_and(|known| matches!(known.fate, SessionFate::Ended(None)))
     }
 
     /// Returns a session that storage has given up. It has ended for all users now.
@@ -101,7 +110,7 @@ impl SessionStore {
 
     fn claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim) -> OpOutcome {
         let token = claim.token;
-        match self.recent.get(&token) {
+        match self.recent.get(&token).map(|known| &known.fate) {
             Some(SessionFate::Ended(_)) => return Ok(Some(Reply::Session(None))),
             Some(SessionFate::Claimed(_)) => turn.hold([], PendingEffect::RetriedClaim(claim)),
             _ => {
@@ -122,10 +131,10 @@ impl SessionStore {
     /// stored as the session of the new connection; otherwise it stays as it is.
     pub(super) fn complete_claim(&mut self, turn: &mut Turn<'_>, claim: SessionClaim, found: Option<Box<Session>>) {
         let latest = match self.recent.remove(&claim.token) {
-            Some(SessionFate::Claimed(latest)) => latest,
+            Some(RecentSession { fate: SessionFate::Claimed(latest), .. }) => latest,
             // The session has ended meanwhile.
-            Some(fate) => {
-                self.recent.insert(claim.token, fate);
+            Some(known) => {
+                self.recent.insert(claim.token, known);
                 return turn.reply(Ok(Reply::Session(None)));
             }
             None => None,
@@ -153,21 +162,21 @@ impl SessionStore {
 
     /// Undoes a claim that storage refused. The session is stored if its connection stored it since.
     pub(super) fn undo_claim(&mut self, turn: &mut Turn<'_>, claim: &SessionClaim) {
-        if let Some(SessionFate::Claimed(latest)) = self.recent.remove(&claim.token) {
+        if let Some(RecentSession { fate: SessionFate::Claimed(latest), .. }) = self.recent.remove(&claim.token) {
             turn.core.barrier.keep(latest.map(Record::SessionKept));
         }
     }
 
     pub(super) fn check_invariants(&self, barrier: &CommitBarrier) {
         assert!(self.expiries.iter().is_sorted_by_key(|(at, _)| at), "sessions: expiries are in order");
-        for (token, fate) in &self.recent {
-            match fate {
+        for (token, known) in &self.recent {
+            match &known.fate {
                 SessionFate::Claimed(_) => {
                     assert!(barrier.holds_claim(token), "sessions: each claimed session has a pending claim");
                 }
                 SessionFate::Ended(_) | SessionFate::OwnedBy(_) => {
                     assert!(
-                        self.expiries.iter().any(|(_, known)| known == token),
+                        self.expiries.contains(&(known.until, *token)),
                         "sessions: each recent session has an expiry"
                     );
                 }
