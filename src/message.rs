@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::map::home;
+use crate::base::wheel::Tick;
 use crate::codec::jwt::Verifier;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
@@ -242,6 +243,37 @@ pub enum ShardMessage {
     AddressReleased {
         /// The client's address.
         address: IpAddr,
+    },
+    /// A socket has been accepted; for the shard that owns the client's address.
+    SocketOpened {
+        /// The connection.
+        connection: ConnectionId,
+        /// The client's address.
+        address: IpAddr,
+        /// Whether it may be refused: it has not moved from another shard.
+        is_new: bool,
+    },
+    /// The address of a socket has too many of them; from its owner.
+    SocketRefused {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A socket is closed; for the shard that owns the client's address.
+    SocketClosed {
+        /// The client's address.
+        address: IpAddr,
+    },
+    /// A user has made as many rooms as they may, or fewer again; from the shard that has found out.
+    AllRoomsMade {
+        /// The user.
+        user: Name,
+        /// Whether no more can be made.
+        is_full: bool,
+    },
+    /// Another shard needs room for a connection: one that nobody has authenticated is to be closed.
+    MakeRoom {
+        /// The tick before which the connection must have been idle.
+        idle_before: Tick,
     },
     /// What a spender has spent on another shard.
     Expense(Expense),

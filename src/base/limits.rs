@@ -50,6 +50,10 @@ pub const RECEIPTED_MESSAGES_PER_ROOM: usize = 1_000;
 /// Receipts per room that are remembered, so that repeated ones are not sent again.
 pub const RECEIPTS_KNOWN: usize = 1_024;
 
+/// Time after which a member that has been relayed as many bytes of signals as it takes at once takes as many again, in
+/// milliseconds: 256 KiB/s by default, far more than calls need.
+pub const SIGNALS_MS: u64 = 3_000;
+
 /// Duration of a typing indicator that is not renewed, in milliseconds.
 pub const TYPING_MS: u64 = 5_000;
 

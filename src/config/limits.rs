@@ -44,11 +44,19 @@ settings! {
         body_bytes: usize = 1_048_576, limit(BYTES_MAX);
         /// Rooms per connection; 0: any number.
         rooms_per_connection: usize = 100, limit(COUNT_MAX);
+        /// Rooms that a user has made and that still exist: by REST, and by joining if messages are kept; 0: any number.
+        rooms_per_user: usize = 1_000, limit(COUNT_MAX);
+        /// Bytes of direct messages that may wait for a user who is not connected; 0: any number.
+        direct_bytes_per_user: usize = 4_194_304, limit(BYTES_MAX);
         /// Connections per user; 0: any number.
         connections_per_user: usize = 20, limit(COUNT_MAX);
         /// Connections per IP address; 0: any number.
         connections_per_ip: usize = 10_000, limit(COUNT_MAX);
-        /// Connections in all; 0: as many as the descriptor limit allows.
+        /// Sockets per IP address (IPv6: per 64-bit network), counted when they are accepted, whatever they send; 0: any
+        /// number. A Socket.IO client can have two for a moment.
+        sockets_per_ip: usize = 20_000, limit(COUNT_MAX);
+        /// Connections in all; 0: as many as the descriptor limit allows. Beyond it, connections without an authenticated
+        /// client are closed for new ones, longest idle first.
         connections: usize = 0, limit(COUNT_MAX);
         /// Milliseconds that a WebSocket or TLS handshake may take; 0: any time.
         handshake_ms: u64 = 10_000, limit(MILLISECONDS_MAX);

@@ -95,7 +95,7 @@ impl Settings {
             budgets: BudgetRules {
                 per_user: count(self.limits.cost_per_user),
                 per_address: count(self.limits.cost_per_ip),
-                // Half of what may wait for a receiver.
+                // Half of what may wait for a receiver; what all senders may relay to it at once is more.
                 per_pair: u32::try_from(self.limits.outbound_bytes / 2048).unwrap_or(0),
             },
             attempts: AttemptRules {
@@ -105,6 +105,7 @@ impl Settings {
                 exempt: self.limits.exempt.clone(),
             },
             connections_per_address: self.limits.connections_per_ip,
+            sockets_per_address: self.limits.sockets_per_ip,
             trusted_proxies: self.trusted_proxies.clone(),
             proxy_protocol: self.proxy_protocol,
         }
@@ -191,6 +192,9 @@ impl Settings {
             presence_grace_ms: self.presence.grace_ms,
             presence_scope: self.presence.scope,
             connections_per_user: self.limits.connections_per_user,
+            rooms_per_user: self.limits.rooms_per_user,
+            signal_bytes: if self.limits.signals_per_minute == 0 { 0 } else { self.limits.outbound_bytes / 4 * 3 },
+            direct_bytes: self.limits.direct_bytes_per_user,
             rest_per_minute: count(self.limits.rest_per_minute),
         }
     }

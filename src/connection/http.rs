@@ -3,6 +3,8 @@
 //! Requests are answered one at a time and in order. Bytes of later requests wait in a buffer; when it is full, the
 //! socket is not read.
 
+use std::net::IpAddr;
+
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
 use crate::dialect::rest::RestCallKind;
@@ -73,6 +75,8 @@ pub struct RestRequest {
     pub site: String,
     /// Identity of the client.
     pub identity: Identity,
+    /// Address of the client.
+    pub address: IpAddr,
     /// Form of the response.
     pub reply: ReplyForm,
 }

@@ -230,6 +230,9 @@ mod tests {
                 presence_grace_ms: 0,
                 presence_scope: Scope::None,
                 connections_per_user: 0,
+                rooms_per_user: 0,
+                signal_bytes: 0,
+                direct_bytes: 0,
                 rest_per_minute: 0,
             };
             let mut events = Vec::new();

@@ -65,6 +65,7 @@ impl User {
             // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. }
             | UserOp::SpendRestQuota
+            | UserOp::CountRoom { .. }
             | UserOp::RegisterSocket { .. }
             | UserOp::UnregisterSocket { .. } => Ok(Reply::Done),
             UserOp::ListConnections => Ok(Reply::Connections(self.connections.as_slice().to_vec())),
@@ -199,6 +200,18 @@ impl User {
 /// The user has the maximum number of connections.
 pub(crate) fn too_many_connections() -> Reject {
     Reject::new(Code::RateLimited, "Too many connections of this user")
+}
+
+/// The refusal of another room to a user that has made `most`.
+pub(crate) fn too_many_rooms(most: usize) -> Reject {
+    let text = format!("{most} rooms of this user exist, and no more can be made (limits.rooms_per_user)");
+    Reject::new(Code::RateLimited, text)
+}
+
+/// The refusal of a message to a user for whom too much waits.
+pub(crate) fn too_much_waits(most: usize) -> Reject {
+    let text = format!("{most} bytes of messages wait for this user, and no more can (limits.direct_bytes_per_user)");
+    Reject::new(Code::RateLimited, text)
 }
 
 /// No user of that id is connected.

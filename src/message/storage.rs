@@ -172,6 +172,16 @@ pub enum StorageQuery {
         /// Maximum number; at most [`PAGE_MESSAGES`].
         limit: usize,
     },
+    /// The number of rooms that a user has made.
+    MadeRooms {
+        /// The user's id.
+        user: Name,
+    },
+    /// The bytes of the direct messages that wait for a user.
+    DirectBytes {
+        /// The user's id.
+        user: Name,
+    },
     /// A session, without taking it; that needs a [`Record::SessionTaken`].
     Session {
         /// The token's hash.
@@ -217,6 +227,10 @@ pub enum StorageReply {
         /// Whether the list is complete.
         complete: bool,
     },
+    /// The number of rooms that a user has made.
+    MadeRooms(u64),
+    /// The bytes of the direct messages that wait for a user.
+    DirectBytes(u64),
     /// A session.
     Session(Option<Box<Session>>),
 }
@@ -295,8 +309,8 @@ pub enum Restored {
     Room(Box<StoredRoom>),
     /// A user with stored presence.
     User(Box<StoredUser>),
-    /// A user with waiting direct messages.
-    DirectRecipient(Name),
+    /// A user with waiting direct messages, and their bytes.
+    DirectRecipient(Name, u64),
     /// A recent message, for the idempotency records.
     RecentMessage(Box<RecentMessage>),
 }
@@ -307,7 +321,7 @@ impl Restored {
         match self {
             Self::Room(stored) => &stored.made.room,
             Self::User(stored) => &stored.user,
-            Self::DirectRecipient(user) => user,
+            Self::DirectRecipient(user, _) => user,
             Self::RecentMessage(message) => &message.room,
         }
     }

@@ -5,6 +5,7 @@
 //! [`EventLoop::wait`].
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, Sockets, turn_away};
 use crate::runtime::storage::StorageHandle;
-use crate::shard::{Departure, Shard};
+use crate::shard::{Departure, Shard, TurnedAway, Vacancy};
 
 /// The token of the waker. Listeners follow, from token 1 on.
 pub(super) const WAKER: Token = Token(0);
@@ -70,6 +71,8 @@ pub(super) struct EventLoop {
     acceptable: Vec<usize>,
     /// No connection is accepted before this time (monotonic ms).
     accept_after: u64,
+    /// A connection that was accepted and waits for another one to be closed.
+    held: Option<(TcpStream, SocketAddr)>,
     sockets: Sockets,
     /// Connections with more data than one turn may read.
     still_ready: Vec<ConnSlot>,
@@ -105,6 +108,7 @@ impl EventLoop {
             clock,
             acceptable: Vec::new(),
             accept_after: 0,
+            held: None,
             listeners,
             sockets: Sockets::new(permits),
             still_ready: Vec::new(),
@@ -342,32 +346,48 @@ impl EventLoop {
     fn accept_from(&mut self, now: Now, at: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = self.listeners.get(at).expect("invariant: only open listeners are acceptable");
-            let (stream, remote) = match listener.accept() {
+            let (stream, remote) = match self.held.take().map_or_else(|| listener.accept(), Ok) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    // A descriptor may be missing.
+                    self.shard.make_room(now);
                     self.accept_after = now.mono + ACCEPT_PAUSE_MS;
                     return true;
                 }
             };
-            // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
-            let _ = stream.set_nodelay(true);
-            if !self.sockets.permits().acquire() {
-                self.shard.turned_down(now, remote);
-                turn_away(stream);
+            if self.sockets.permits().acquire() {
+                self.take_on(now, stream, remote);
                 continue;
             }
-            match self.shard.accepted(now, remote) {
-                Some(slot) => drop(self.watch(now, slot, stream)),
-                None => {
-                    self.sockets.permits().release();
-                    turn_away(stream);
+            match self.shard.make_room(now) {
+                Vacancy::None => {
+                    self.shard.turned_down(now, remote);
+                    turn_away(stream, TurnedAway::Full);
+                    continue;
                 }
+                Vacancy::Made => {}
+                Vacancy::Asked(pause_ms) => self.accept_after = now.mono + pause_ms,
             }
+            self.held = Some((stream, remote));
+            return true;
         }
         true
+    }
+
+    /// Gives the shard a new connection, for which there is a permit.
+    fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr) {
+        // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
+        let _ = stream.set_nodelay(true);
+        match self.shard.accepted(now, remote) {
+            Ok(slot) => drop(self.watch(now, slot, stream)),
+            Err(why) => {
+                self.sockets.permits().release();
+                turn_away(stream, why);
+            }
+        }
     }
 
     /// Registers a connection's socket with the kernel. On failure the connection ends; returns whether it lives.
@@ -419,6 +439,7 @@ impl EventLoop {
     }
 
     fn stop_listening(&mut self) {
+        self.held = None;
         for mut listener in self.listeners.drain(..) {
             let _ = self.poll.registry().deregister(&mut listener);
         }

@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 
 use crate::base::handle::{ConnSlot, Slot};
 use crate::runtime::connection_permits::ConnectionPermits;
-use crate::shard::{Gone, Wire};
+use crate::shard::{Gone, TurnedAway, Wire};
 
 /// The poll token of the socket at slot 0. Lower tokens belong to the waker and the listeners.
 pub(super) const FIRST_SLOT: usize = 256;
@@ -25,12 +25,20 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: applicat
     Retry-After: 1\r\nConnection: close\r\nContent-Length: 95\r\n\r\n\
     {\"error\":\"The server has as many connections as it takes\",\"code\":\"OVERLOADED\",\"success\":false}\n";
 
-/// Refuses a connection with status 503 and closes it, without blocking. A client that has not sent its request yet finds
+/// The answer to a client whose address has too many sockets.
+const TOO_MANY: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json; charset=utf-8\r\n\
+    Retry-After: 1\r\nConnection: close\r\nContent-Length: 117\r\n\r\n\
+    {\"error\":\"This address has as many sockets as it may (limits.sockets_per_ip)\",\"code\":\"RATE_LIMITED\",\"success\":false}\n";
+
+/// Refuses a connection with status 503 or 429 and closes it, without blocking. A client that has not sent its request yet finds
 /// the answer when it does.
-pub(super) fn turn_away(mut stream: TcpStream) {
+pub(super) fn turn_away(mut stream: TcpStream, why: TurnedAway) {
     // Unread input would make the kernel reset the connection on close, before the client has read the answer.
     let _ = stream.read(&mut [0; 4096]);
-    let _ = stream.write(FULL);
+    let _ = stream.write(match why {
+        TurnedAway::Full => FULL,
+        TurnedAway::Address => TOO_MANY,
+    });
     let _ = stream.shutdown(Shutdown::Write);
 }
 

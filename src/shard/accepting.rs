@@ -13,6 +13,17 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
 use crate::shard::http::answer::RestAnswers;
+use crate::shard::making_room::MakingRoom;
+use crate::shard::raw_sockets::RawSockets;
+
+/// The reason that a connection is not taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TurnedAway {
+    /// The server has as many connections as it takes, or shuts down.
+    Full,
+    /// The address has as many sockets as it may.
+    Address,
+}
 
 /// Takes connections on.
 pub(super) struct Accept<'a> {
@@ -25,27 +36,40 @@ impl<'a> Accept<'a> {
     }
 
     /// See [`crate::shard::Shard::accepted`].
-    pub(super) fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<ConnSlot> {
-        let slot = self.arrived(now, remote.ip())?;
+    pub(super) fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
+        if !self.core.sockets.admits(remote.ip(), &self.core.channels) {
+            self.core.stats.refused += 1;
+            let reject = self.core.sockets.refusal();
+            self.core.metrics.turned_away(now, remote.ip(), None, &reject);
+            return Err(TurnedAway::Address);
+        }
+        let slot = self.insert(now, remote.ip(), true).ok_or(TurnedAway::Full)?;
         let rules = &self.core.options.allowances;
         if rules.proxy_protocol && is_trusted(remote.ip(), &rules.trusted_proxies) {
             self.core.net.conns[slot].stage = ConnStage::ProxyHeader(Vec::new());
         }
         tracing::debug!(%remote, shard = self.core.number, slot = slot.raw(), "accepted");
-        Some(slot)
+        Ok(slot)
     }
 
     /// See [`crate::shard::Shard::arrived`].
     pub(super) fn arrived(&mut self, now: Now, address: IpAddr) -> Option<ConnSlot> {
+        self.insert(now, address, false)
+    }
+
+    fn insert(&mut self, now: Now, address: IpAddr, is_new: bool) -> Option<ConnSlot> {
         if self.core.drain.is_some() || self.core.net.conns.len() >= self.core.net.connections_max() {
             self.refused(now, address);
             return None;
         }
         self.core.stats.accepted += 1;
+        MakingRoom::on(self.core).done();
         let mut conn = Conn::new(self.core.rng.nonce());
         conn.seen = tick(now.mono);
         let slot = self.core.net.conns.insert(conn);
         self.core.net.remotes.insert(slot, address, now);
+        let Core { sockets, net, channels, .. } = &mut *self.core;
+        sockets.opened(slot, address, is_new, net, channels);
         self.core.net.set_deadline(now, slot, self.core.options.handshake_ms);
         Some(slot)
     }
@@ -55,6 +79,18 @@ impl<'a> Accept<'a> {
         self.core.stats.refused += 1;
         let reject = Reject::new(Code::Overloaded, "The server takes on no more connections");
         self.core.metrics.turned_away(now, address, None, &reject);
+    }
+
+    /// The owner of its address refuses a socket that this shard has accepted.
+    pub(super) fn socket_refused(&mut self, now: Now, slot: ConnSlot) {
+        match &self.core.net.conns[slot].stage {
+            ConnStage::Http(_) | ConnStage::ProxyHeader(_) => RestAnswers::on(self.core).refuse_socket(now, slot),
+            ConnStage::WebSocket(_) => {
+                RawSockets::on(self.core).disconnect(now, slot, "too-many-connections", 1008);
+            }
+            ConnStage::EngineIoSocket(_) => self.core.net.close_engineio_socket(now, slot, 1008),
+            ConnStage::Echo(_) | ConnStage::Draining => self.core.net.abort(slot),
+        }
     }
 
     /// Handles bytes of a proxy that has not sent its whole header yet.
@@ -72,6 +108,11 @@ impl<'a> Accept<'a> {
             Ok(Some(ProxiedClient { used, client })) => {
                 conn.stage = ConnStage::Http(None);
                 if let Some(client) = client {
+                    let Core { sockets, net, channels, .. } = &mut *self.core;
+                    if !sockets.introduced(slot, client, net, channels) {
+                        return RestAnswers::on(self.core).refuse_socket(now, slot);
+                    }
+                    self.core.sockets.settled(slot);
                     self.core.net.remotes.set_address(slot, client);
                     tracing::debug!(%client, shard = self.core.number, slot = slot.raw(), "introduced");
                 }

@@ -40,11 +40,20 @@ impl Core {
 
     /// Charges a long answer to a peer, which has been sent.
     pub(super) fn charge_answer(&mut self, now: Now, peer: PeerKey, bytes: usize) {
+        if bytes >= UNIT_BYTES
+            && self.budgets.is_limited()
+            && let Some((by, address)) = self.payer(peer)
+        {
+            self.charge_answer_to(now, &by, address, bytes);
+        }
+    }
+
+    /// The same, to a user at an address.
+    pub(super) fn charge_answer_to(&mut self, now: Now, by: &Identity, address: IpAddr, bytes: usize) {
         let cost = (bytes / UNIT_BYTES) as u32;
         if cost == 0 || !self.budgets.is_limited() {
             return;
         }
-        let Some((by, address)) = self.payer(peer) else { return };
         let told = self.budgets.charge(now, &Spender::User(by.user_name()), cost);
         self.tell_expense(told);
         if !self.admission.is_exempt(address) {

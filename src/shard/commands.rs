@@ -161,7 +161,7 @@ impl<'a> Commands<'a> {
             peer: join.peer.map(name).or(kept),
             display_name,
             media: join.media,
-            create: self.creates_rooms(peer),
+            create: self.creates_rooms(peer) && self.core.may_make_room(now, peer),
         };
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
@@ -293,18 +293,21 @@ impl<'a> Commands<'a> {
     }
 
     /// Counts a signaling message, and a large one against what the peer may send to one other: the other is not to be
-    /// disconnected as a slow reader because of it.
+    /// disconnected as a slow reader because of it. One that is refused counts for neither.
     fn spend_signal_to(&mut self, now: Now, peer: PeerKey, to: &str, bytes: usize) -> Result<(), Reject> {
-        self.spend_signal(now, peer, bytes)?;
         if bytes < LARGE_SIGNAL_BYTES || self.core.options.signals.per_minute == 0 {
-            return Ok(());
+            return self.spend_signal(now, peer, bytes);
         }
         let pair = Spender::Pair(self.core.net.id_of(peer), to.into());
         let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-        self.core.budgets.spend(now, &pair, kib).map(drop).map_err(|reject| {
+        self.core.budgets.check(now, &pair, kib).map_err(|reject| {
             let wait_s = reject.retry_after_s.unwrap_or_default();
             Reject { text: format!("Signals to one peer are limited; go on in {wait_s} s").into(), ..reject }
-        })
+        })?;
+        self.spend_signal(now, peer, bytes)?;
+        let told = self.core.budgets.charge(now, &pair, kib);
+        debug_assert!(told.is_none(), "invariant: other shards are not told of a pair");
+        Ok(())
     }
 }
 

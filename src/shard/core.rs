@@ -30,6 +30,8 @@ use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
 use crate::shard::channels::Channels;
 use crate::shard::drain::Drain;
+use crate::shard::makers::Makers;
+use crate::shard::making_room::Idlest;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::net::Net;
 use crate::shard::presence::Presence;
@@ -38,6 +40,7 @@ use crate::shard::recovery::Recovery;
 use crate::shard::requests::{Merge, PendingRequest, Requests};
 use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
+use crate::shard::socket_counts::SocketCounts;
 use crate::shard::trimming::Trim;
 
 /// Components of a shard.
@@ -63,6 +66,9 @@ pub(super) struct Core {
     pub(super) drain: Option<Box<Drain>>,
     pub(super) metrics: ShardMetrics,
     pub(super) stats: Stats,
+    pub(super) sockets: SocketCounts,
+    pub(super) idlest: Idlest,
+    pub(super) makers: Makers,
 }
 
 impl Core {
@@ -79,6 +85,7 @@ impl Core {
         rng.fill(&mut owned);
         let mut key = [0; 32];
         rng.fill(&mut key);
+        let sockets = SocketCounts::new(options.clone(), seed);
         Self {
             number,
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
@@ -98,6 +105,9 @@ impl Core {
             drain: None,
             metrics: ShardMetrics::new(shards, seed, now),
             stats: Stats::default(),
+            sockets,
+            idlest: Idlest::default(),
+            makers: Makers::default(),
         }
     }
 
@@ -180,6 +190,16 @@ impl Core {
             self.options.operator_notices.unknown_client(now);
         }
         address
+    }
+
+    /// Counts the socket of a request for the client that a proxy reports. Returns whether the client may have it.
+    pub(super) fn introduces(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> bool {
+        if self.options.allowances.sockets_per_address == 0 {
+            return true;
+        }
+        let client = self.client_address(now, slot, head);
+        let Self { sockets, net, channels, .. } = self;
+        sockets.introduced(slot, client, net, channels)
     }
 
     /// The sender of a request. The log says once in a while which setting is missing if it is this server's own page.
@@ -329,6 +349,7 @@ impl Core {
         self.presence.check_invariants();
         self.quota.check_invariants();
         self.admission.check_invariants();
+        self.sockets.check_invariants(&self.net);
         self.owner.check_invariants();
         assert_eq!(self.drain.is_some(), self.net.is_draining, "invariant: a draining shard has a schedule");
     }

@@ -17,6 +17,8 @@ mod drain;
 mod engineio_sockets;
 mod flush;
 mod http;
+mod makers;
+mod making_room;
 mod metrics;
 mod moves;
 mod namespaces;
@@ -35,6 +37,7 @@ mod requests;
 mod rooms;
 mod router;
 mod sessions;
+mod socket_counts;
 mod timers;
 mod trimming;
 mod waiting;
@@ -43,7 +46,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 pub use crate::domain::monitoring::Stats;
+pub use accepting::TurnedAway;
 pub use flush::{Gone, Wire};
+pub use making_room::Vacancy;
 pub use moves::Departure;
 pub use notices::OperatorNotices;
 pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
@@ -58,6 +63,7 @@ use crate::message::{Outgoing, ShardNumber};
 
 use self::core::Core;
 use accepting::Accept;
+use making_room::MakingRoom;
 use router::Router;
 use timers::Timers;
 
@@ -73,15 +79,23 @@ impl Shard {
         Self { core: Core::new(number, options, verifier, rng, now) }
     }
 
-    /// A connection was accepted; its slot from now on. `None` when the shard takes on no more, and the socket is to be
-    /// closed.
-    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Option<ConnSlot> {
+    /// A connection was accepted; its slot from now on.
+    ///
+    /// # Errors
+    /// The shard does not take it on, and the socket is to be closed.
+    pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
         Accept::on(&mut self.core).accepted(now, remote)
     }
 
     /// As [`Shard::accepted`], from another shard, where it was known to come from `address`.
     pub fn arrived(&mut self, now: Now, address: IpAddr) -> Option<ConnSlot> {
         Accept::on(&mut self.core).arrived(now, address)
+    }
+
+    /// The server has as many connections as it takes, and another one waits: closes the one that has been idle for longest
+    /// without an authenticated client.
+    pub fn make_room(&mut self, now: Now) -> Vacancy {
+        MakingRoom::on(&mut self.core).make(now)
     }
 
     /// A connection was accepted for which the process has no descriptor, and is closed.

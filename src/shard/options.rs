@@ -98,6 +98,8 @@ pub struct Allowances {
     pub attempts: AttemptRules,
     /// Connections that an address may have; 0: no limit.
     pub connections_per_address: usize,
+    /// Sockets that an address may have; 0: no limit.
+    pub sockets_per_address: usize,
     /// Proxies that are trusted to report a client's address.
     pub trusted_proxies: Vec<Network>,
     /// Whether these proxies report it by the PROXY protocol, at the start of each connection.

@@ -10,7 +10,7 @@ use crate::dialect::raw;
 use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
 use crate::domain::event::Joined;
 use crate::domain::history::{History, Marks};
-use crate::domain::op::{Op, Reply, RoomOp};
+use crate::domain::op::{Op, Reply, RoomOp, Sent};
 use crate::domain::quota::{NEW_ROOM_COST, UNIT_BYTES};
 use crate::domain::reject::{Code, Reject};
 use crate::message::OwnerMessage;
@@ -55,6 +55,7 @@ impl<'a> Replies<'a> {
         let PendingRequest { to, id, then } = self.core.requests.remove(number);
         match (to, then) {
             (None, OnReply::Online(list)) => OnlineUsers::on(self.core).send(now, list, reply),
+            (None, OnReply::RoomsCounted(user)) => self.core.rooms_counted(now, user, &reply),
             (None, _) => {}
             (Some(connection), then) => {
                 self.core.metrics.count_reply(now, reply.as_ref().is_err_and(is_failure));
@@ -99,6 +100,10 @@ impl<'a> Replies<'a> {
     }
 
     fn answer(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, then: OnReply, reply: Result<Reply, Reject>) {
+        // With its first message a room is kept.
+        if let Ok(Reply::Sent(Sent { seq: Some(1), .. })) = &reply {
+            self.core.note_room_of(peer, None);
+        }
         match (then, reply) {
             (OnReply::Attached, reply) => self.attached(now, peer, id, reply),
             (OnReply::SessionTaken | OnReply::SessionClaimed(_), reply) => {
@@ -111,6 +116,7 @@ impl<'a> Replies<'a> {
             (then @ (OnReply::Synced { .. } | OnReply::SyncedInstead), reply) => {
                 self.synced(now, peer, id, then, reply)
             }
+            (OnReply::Joined { .. }, Err(reject)) => self.join_refused(now, peer, id, reject),
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
                 self.charge_join(now, peer, &joined);
@@ -153,12 +159,20 @@ impl<'a> Replies<'a> {
                 | OnReply::Found
                 | OnReply::Rest(_)
                 | OnReply::Online(_)
+                | OnReply::RoomsCounted(_)
                 | OnReply::Gathered(_),
                 Ok(_),
             ) => {
                 self.unexpected(now, peer, id);
             }
         }
+    }
+
+    /// A join is refused, perhaps because its user may not make the room.
+    fn join_refused(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, reject: Reject) {
+        let is_not_made = reject.code == Code::RoomNotFound;
+        let reject = self.core.refusal_of_room(peer).filter(|_| is_not_made).unwrap_or(reject);
+        Peers::on(self.core).refuse(now, peer, id, &reject);
     }
 
     /// A member has left a room; `own`: the peer itself.
@@ -206,6 +220,9 @@ impl<'a> Replies<'a> {
     /// the room.
     fn charge_join(&mut self, now: Now, peer: PeerKey, joined: &Joined) {
         let is_new = joined.participant_count <= 1 && joined.seq == 0;
+        if is_new {
+            self.core.note_room_of(peer, Some(joined.room.clone()));
+        }
         let new_bytes = if is_new { NEW_ROOM_COST as usize * UNIT_BYTES } else { 0 };
         self.core.charge_answer(now, peer, joined.peers.len() * 2 * MEMBER_BYTES + new_bytes);
     }

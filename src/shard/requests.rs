@@ -106,6 +106,8 @@ pub(super) enum OnReply {
     Query(Box<ClientRequest>),
     /// The list of online users is sent.
     Online(UserList),
+    /// The rooms are counted that this user has made.
+    RoomsCounted(Name),
     /// The replies of several owners are gathered.
     Gathered(Box<Scatter>),
 }

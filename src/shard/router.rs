@@ -16,6 +16,7 @@ use crate::shard::drain::Draining;
 use crate::shard::engineio_sockets::EngineIoSockets;
 use crate::shard::http::HttpRequests;
 use crate::shard::http::answer::RestAnswers;
+use crate::shard::making_room::MakingRoom;
 use crate::shard::peers::{Departing, Peers};
 use crate::shard::presence::PresenceFeed;
 use crate::shard::presence::online::OnlineUsers;
@@ -96,7 +97,8 @@ impl<'a> Router<'a> {
 
     /// Removes a connection; nothing refers to it any more.
     pub(super) fn remove_connection(&mut self, slot: ConnSlot) {
-        let net = &mut self.core.net;
+        let Core { net, sockets, channels, .. } = &mut *self.core;
+        sockets.closed(slot, net.remotes.address(slot), channels);
         net.outbound.forget(&mut net.conns[slot].queue);
         net.conns.remove(slot);
         net.remotes.remove(slot);
@@ -172,6 +174,18 @@ impl<'a> Router<'a> {
                     self.core.net.resumed.push(slot);
                 }
             }
+            ShardMessage::SocketOpened { connection, address, is_new } => {
+                let Core { sockets, channels, .. } = &mut *self.core;
+                sockets.opened_elsewhere((connection, address), is_new, channels);
+            }
+            ShardMessage::SocketRefused { connection } => {
+                if let Some(slot) = self.core.net.find_conn(connection) {
+                    Accept::on(self.core).socket_refused(now, slot);
+                }
+            }
+            ShardMessage::SocketClosed { address } => self.core.sockets.closed_elsewhere(address),
+            ShardMessage::AllRoomsMade { user, is_full } => self.core.makers.set(now, user, is_full),
+            ShardMessage::MakeRoom { idle_before } => MakingRoom::on(self.core).make_for_other(now, idle_before),
             ShardMessage::AddressReleased { address } => self.core.admission.released(address),
             ShardMessage::AttemptRefused { address } => {
                 self.core.admission.attempt_refused(now, address, &mut self.core.channels);

@@ -32,6 +32,9 @@ fn options() -> Options {
         presence_grace_ms: 3_000,
         presence_scope: Scope::None,
         connections_per_user: 0,
+        rooms_per_user: 0,
+        signal_bytes: 0,
+        direct_bytes: 0,
         rest_per_minute: 0,
     };
     Options {

@@ -37,6 +37,9 @@ pub(crate) fn rules() -> RoomRules {
         presence_grace_ms: 3_000,
         presence_scope: Scope::Rooms,
         connections_per_user: 20,
+        rooms_per_user: 0,
+        signal_bytes: 0,
+        direct_bytes: 0,
         rest_per_minute: 30,
     }
 }

@@ -38,6 +38,9 @@ pub(crate) fn rules() -> RoomRules {
         presence_grace_ms: GRACE_MS,
         presence_scope: Scope::All,
         connections_per_user: 3,
+        rooms_per_user: 0,
+        signal_bytes: 0,
+        direct_bytes: 0,
         rest_per_minute: 4,
     }
 }

@@ -271,7 +271,7 @@ fn check(servers: &[Server]) {
     }
 }
 
-const UNLIMITED: [&str; 9] = [
+const UNLIMITED: [&str; 10] = [
     "limits.cost_per_user=0",
     "limits.cost_per_ip=0",
     "limits.messages_per_minute=0",
@@ -281,6 +281,7 @@ const UNLIMITED: [&str; 9] = [
     "limits.connections_per_user=0",
     "presence.grace_ms=500",
     "limits.rooms_per_connection=0",
+    "limits.rooms_per_user=0",
 ];
 
 #[test]

@@ -89,6 +89,30 @@ fn address_of_guests_has_one_budget_in_every_protocol() {
 }
 
 #[test]
+fn answers_to_rest_calls_cost_as_much_as_their_bytes() {
+    let server = server(2, &["limits.cost_per_user=600", "limits.rest_per_minute=0"]);
+    let mut ann = connect(&server, "ann");
+    ann.join("r", "ann");
+    let text = "x".repeat(16_000);
+    for _ in 0..20 {
+        ann.send(&json!({ "type": "message", "roomId": "r", "content": text }));
+        ann.wait_for("message-sent");
+    }
+    let admin = support::http::bearer(&token("backend", &json!({ "role": "admin" })));
+    let mut bytes = 0;
+    let refused = loop {
+        let answer = ask(&server.address, "GET", "/api/v1/rooms/r/messages", &[&admin], None);
+        if answer.status != 200 {
+            break answer;
+        }
+        bytes += answer.text().len();
+        assert!(bytes < 20_000_000, "no budget");
+    };
+    assert_eq!((refused.status, refused.code().as_str()), (429, "RATE_LIMITED"), "{}", refused.text());
+    assert!((1_000_000..6_000_000).contains(&bytes), "{bytes} bytes");
+}
+
+#[test]
 fn rooms_made_by_joining_are_bounded() {
     let server = server(1, &["limits.cost_per_user=600"]);
     let mut ann = connect(&server, "ann");
@@ -172,7 +196,8 @@ fn large_signals_are_refused_to_the_sender_before_the_receiver_is_closed() {
         }
     }
     assert!(refused >= 28, "{refused} were refused");
-    // The receiver has not read anything meanwhile, and is still there; smaller signals go on.
+    // The receiver has not read anything meanwhile, and is still there; smaller signals go on, because the refused ones do
+    // not count against the connection's rate.
     ann.send(&json!({ "type": "ice-candidate", "roomId": "r", "toPeerId": "bob", "candidate": "c" }));
     bob.wait_for("ice-candidate");
 }

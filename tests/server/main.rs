@@ -2,6 +2,7 @@
 //! input that no correct client sends.
 
 mod access;
+mod bounds;
 mod budgets;
 mod command_line;
 mod connection_attempts;
@@ -14,6 +15,8 @@ mod portable_json;
 mod presence;
 mod proxy_protocol;
 mod quotas;
+mod seeds;
 mod shards;
 mod smoke;
+mod sockets;
 mod websocket;

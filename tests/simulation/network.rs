@@ -413,7 +413,7 @@ impl Network {
 
     fn accept(&mut self, shard: usize, at: usize) {
         let remote = ([127, 0, 0, 1], 1 + at as u16).into();
-        let slot = self.shards[shard].accepted(self.now, remote);
+        let slot = self.shards[shard].accepted(self.now, remote).ok();
         self.settle_in(shard, at, slot);
     }
 

@@ -7,6 +7,7 @@ use switchboard::base::Name;
 use switchboard::base::limits::REPEAT_MS;
 use switchboard::base::rng::Rng;
 use switchboard::domain::command::Status;
+use switchboard::domain::event::Direct;
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::message::storage::{
     CommitOutcome, MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, Restored, StorageQuery, StorageReply,
@@ -136,6 +137,13 @@ impl StoreContents {
                 let count = all.len().min(cut(*limit, rng));
                 StorageReply::Directs { directs: all[..count].to_vec(), complete: count == all.len() }
             }
+            StorageQuery::MadeRooms { user } => {
+                let made = self.rooms().filter(|room| room.stored.made.host.user() == &**user);
+                StorageReply::MadeRooms(made.count() as u64)
+            }
+            StorageQuery::DirectBytes { user } => {
+                StorageReply::DirectBytes(self.0.directs.get(user).map_or(0, |all| bytes(all)))
+            }
             StorageQuery::Session { token } => StorageReply::Session(self.session(token, now).cloned().map(Box::new)),
         }
     }
@@ -156,7 +164,7 @@ impl StoreContents {
         let mut all: Vec<Restored> = self.rooms().map(|room| Restored::Room(Box::new(room.stored.clone()))).collect();
         all.extend(self.0.users.values().map(|user| Restored::User(Box::new(user.clone()))));
         let awaited = self.0.directs.iter().filter(|(_, directs)| !directs.is_empty());
-        all.extend(awaited.map(|(user, _)| Restored::DirectRecipient(user.clone())));
+        all.extend(awaited.map(|(user, all)| Restored::DirectRecipient(user.clone(), bytes(all))));
         let repeatable = self.rooms().flat_map(|room| &room.repeatable);
         let mut repeatable: Vec<_> = repeatable.filter(|message| message.at + REPEAT_MS >= now).cloned().collect();
         repeatable.sort_by_key(|message| message.id);
@@ -204,4 +212,9 @@ fn page(room: &Room, span: MessageSpan, limit: usize, rng: &mut Rng) -> MessageP
         messages.drain(..all - count);
     }
     MessagePage { epoch: room.stored.made.epoch.clone(), first, last, complete: count == all, messages }
+}
+
+/// The bytes of direct messages.
+fn bytes(directs: &[Direct]) -> u64 {
+    directs.iter().map(|direct| direct.content.bytes() as u64).sum()
 }

@@ -136,7 +136,7 @@ fn restored(options: StorageOptions) -> Brought {
     let opened = open(options).expect("a store");
     let restored = opened.restore(BEGINNING, &mut |restored| match restored {
         Restored::Room(room) => rooms.push(*room),
-        Restored::DirectRecipient(user) => awaited.push(user),
+        Restored::DirectRecipient(user, _) => awaited.push(user),
         Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
         Restored::RecentMessage(message) => repeatable.push(*message),
     });

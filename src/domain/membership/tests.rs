@@ -181,6 +181,9 @@ impl RoomFixture {
             presence_grace_ms: 0,
             presence_scope: Scope::None,
             connections_per_user: 0,
+            rooms_per_user: 0,
+            signal_bytes: 0,
+            direct_bytes: 0,
             rest_per_minute: 0,
         };
         let (mut events, mut records) = (Vec::new(), Vec::new());

@@ -68,6 +68,12 @@ pub struct RoomRules {
     pub presence_scope: Scope,
     /// Connections per user; 0 is unlimited.
     pub connections_per_user: usize,
+    /// Rooms that a user may have made; 0 is unlimited.
+    pub rooms_per_user: usize,
+    /// Bytes of signaling messages that a member may be relayed at once; 0 is unlimited.
+    pub signal_bytes: usize,
+    /// Bytes of direct messages that may wait for a user; 0 is unlimited.
+    pub direct_bytes: usize,
     /// REST requests per user and minute; 0 is unlimited.
     pub rest_per_minute: u32,
 }

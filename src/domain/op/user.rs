@@ -81,6 +81,13 @@ pub enum UserOp {
     },
     /// Counts a REST request against the user's quota.
     SpendRestQuota,
+    /// Checks that the user may make another room. Where rooms are not stored with their makers, it is noted as made.
+    CountRoom {
+        /// The room, if there is one to note.
+        room: Option<Name>,
+        /// Whether it exists already: then it is noted in any case.
+        is_made: bool,
+    },
 }
 
 /// The reach of a message. Parts of several owners add up.

@@ -148,9 +148,18 @@ impl Budgets {
     /// # Errors
     /// The budget is used up. The refusal says when to try again.
     pub fn spend(&mut self, now: Now, spender: &Spender, cost: u32) -> Result<Option<Expense>, Reject> {
+        self.check(now, spender, cost)?;
+        Ok(self.charge(now, spender, cost))
+    }
+
+    /// Checks that the spender has that much left.
+    ///
+    /// # Errors
+    /// The budget is used up. The refusal says when to try again.
+    pub fn check(&mut self, now: Now, spender: &Spender, cost: u32) -> Result<(), Reject> {
         let rate = self.rate(spender);
         if rate == 0 || cost == 0 {
-            return Ok(None);
+            return Ok(());
         }
         let (now_us, capacity_us) = (now.mono * 1000, WINDOW_MS * 1000);
         let level = self.entry(now, spender).until.saturating_sub(now_us);
@@ -160,7 +169,7 @@ impl Budgets {
             let text = format!("Requests that cost this much are limited; go on in {wait_s} s");
             return Err(Reject { retry_after_s: Some(wait_s), ..Reject::new(Code::RateLimited, text) });
         }
-        Ok(self.charge(now, spender, cost))
+        Ok(())
     }
 
     /// Charges a cost that is known afterwards: the budget can fall below zero, by one minute.

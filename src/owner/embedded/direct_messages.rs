@@ -18,7 +18,7 @@ use crate::domain::event::{Content, Direct, Event};
 use crate::domain::op::{Reply, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
-use crate::domain::user::user_not_found;
+use crate::domain::user::{too_much_waits, user_not_found};
 use crate::message::ShardMessage;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
@@ -44,29 +44,67 @@ enum DeliveryStage {
 #[derive(Default)]
 pub(super) struct DirectDeliveries {
     /// The messages in transit, by user; users without any are absent.
-    stages: BTreeMap<Name, Vec<(Uuid, DeliveryStage)>>,
+    stages: BTreeMap<Name, Vec<InTransit>>,
     /// The users whose waiting messages are requested from storage.
     requested: BTreeSet<Name>,
     /// The users for whom messages wait in storage.
     waiting: BTreeSet<Name>,
+    /// Bytes of the stored messages of a user, or more: messages can have expired. Never 0.
+    bytes: BTreeMap<Name, u64>,
+}
+
+/// A message in transit.
+struct InTransit {
+    id: Uuid,
+    bytes: u64,
+    stage: DeliveryStage,
 }
 
 impl DirectDeliveries {
+    /// Notes that messages of so many bytes wait in storage for a user, after a restart.
+    pub(super) fn restore(&mut self, user: Name, bytes: u64) {
+        self.add_bytes(&user, bytes);
+        self.note_waiting(user);
+    }
+
+    fn add_bytes(&mut self, user: &Name, bytes: u64) {
+        if bytes != 0 {
+            *self.bytes.entry(user.clone()).or_default() += bytes;
+        }
+    }
+
+    fn subtract_bytes(&mut self, user: &Name, bytes: u64) {
+        if let Some(known) = self.bytes.get_mut(user) {
+            *known = known.saturating_sub(bytes);
+            if *known == 0 {
+                self.bytes.remove(user);
+            }
+        }
+    }
+
+    /// Whether a message can wait beside the others of its user.
+    fn has_room(&self, turn: &Turn<'_>, user: &Name, content: &Content) -> bool {
+        let (most, known) = (turn.rules().direct_bytes as u64, self.bytes.get(user).copied().unwrap_or_default());
+        most == 0 || known + content.bytes() as u64 <= most
+    }
+
     /// Notes that messages wait in storage for a user.
     pub(super) fn note_waiting(&mut self, user: Name) {
         self.waiting.insert(user);
     }
 
-    fn set_stage(&mut self, user: &Name, id: Uuid, stage: DeliveryStage) {
-        match self.stage(user, id) {
+    fn set_stage(&mut self, user: &Name, direct: &Direct, stage: DeliveryStage) {
+        match self.stage(user, direct.id) {
             Some(known) => *known = stage,
-            None => self.stages.entry(user.clone()).or_default().push((id, stage)),
+            None => {
+                let entry = InTransit { id: direct.id, bytes: direct.content.bytes() as u64, stage };
+                self.stages.entry(user.clone()).or_default().push(entry);
+            }
         }
     }
 
     fn stage(&mut self, user: &Name, id: Uuid) -> Option<&mut DeliveryStage> {
-        let (_, stage) = self.stages.get_mut(user)?.iter_mut().find(|(known, _)| *known == id)?;
-        Some(stage)
+        self.stages.get_mut(user)?.iter_mut().find(|known| known.id == id).map(|known| &mut known.stage)
     }
 
     /// Keeps the messages of a user that `keep` selects; whether it removed any.
@@ -74,7 +112,7 @@ impl DirectDeliveries {
         let mut none = Vec::new();
         let known = self.stages.get_mut(user).unwrap_or(&mut none);
         let before = known.len();
-        known.retain_mut(|(id, stage)| keep(*id, stage));
+        known.retain_mut(|known| keep(known.id, &mut known.stage));
         let is_removed = known.len() < before;
         if known.is_empty() {
             self.stages.remove(user);
@@ -92,9 +130,8 @@ impl DirectDeliveries {
 
     /// Whether a request now would return messages that were delivered already.
     fn is_delivering(&self, user: &Name) -> bool {
-        let is_delivered = |(_, stage): &(Uuid, DeliveryStage)| {
-            matches!(stage, DeliveryStage::Delivered(_) | DeliveryStage::Acknowledged)
-        };
+        let is_delivered =
+            |known: &InTransit| matches!(known.stage, DeliveryStage::Delivered(_) | DeliveryStage::Acknowledged);
         self.requested.contains(user) || self.stages.get(user).is_some_and(|known| known.iter().any(is_delivered))
     }
 
@@ -151,10 +188,42 @@ impl DirectDeliveries {
         }
     }
 
-    /// Stores a message. It is delivered after its commit.
+    /// Stores a message. It is delivered after its commit. Where too much waits for the user, as far as is known, storage is
+    /// asked first: some of it can have expired.
     fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
+        if self.has_room(turn, &user, &content) {
+            self.keep(turn, user, by, content);
+        } else {
+            let query = StorageQuery::DirectBytes { user: user.clone() };
+            turn.request(StorageRequest::DirectBytes { user, by, content }, query);
+        }
+    }
+
+    /// The result of [`StorageRequest::DirectBytes`].
+    pub(super) fn bytes_found(
+        &mut self,
+        turn: &mut Turn<'_>,
+        (user, by, content): (Name, Identity, Content),
+        result: StorageResult,
+    ) {
+        let Ok(StorageReply::DirectBytes(stored)) = result else {
+            return turn.reply(Err(Reject::storage_unavailable()));
+        };
+        let known = self.stages.get(&user).into_iter().flatten();
+        let on_the_way: u64 =
+            known.filter(|known| known.stage == DeliveryStage::Storing).map(|known| known.bytes).sum();
+        self.bytes.remove(&user);
+        self.add_bytes(&user, stored + on_the_way);
+        match self.has_room(turn, &user, &content) {
+            true => self.keep(turn, user, by, content),
+            false => turn.reply(Err(too_much_waits(turn.rules().direct_bytes))),
+        }
+    }
+
+    fn keep(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
         let direct = new_direct(turn, by, content);
-        self.set_stage(&user, direct.id, DeliveryStage::Storing);
+        self.add_bytes(&user, direct.content.bytes() as u64);
+        self.set_stage(&user, &direct, DeliveryStage::Storing);
         let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
         turn.hold([record], PendingEffect::DirectMessage { user, direct });
     }
@@ -165,8 +234,9 @@ impl DirectDeliveries {
     }
 
     /// Storage has refused a message.
-    pub(super) fn store_refused(&mut self, user: &Name, id: Uuid) {
-        self.remove(user, id);
+    pub(super) fn store_refused(&mut self, user: &Name, direct: &Direct) {
+        self.subtract_bytes(user, direct.content.bytes() as u64);
+        self.remove(user, direct.id);
     }
 
     fn deliver(
@@ -176,9 +246,8 @@ impl DirectDeliveries {
         direct: Arc<Direct>,
         connections: SmallVec<[ConnectionId; 2]>,
     ) {
-        let id = direct.id;
         if connections.is_empty() {
-            self.remove(user, id);
+            self.remove(user, direct.id);
             self.note_waiting(user.clone());
             return;
         }
@@ -186,7 +255,7 @@ impl DirectDeliveries {
             let (user, direct) = (user.clone(), direct.clone());
             turn.send(to.place().shard, ShardMessage::DeliverDurable { to, user, direct });
         }
-        self.set_stage(user, id, DeliveryStage::Delivered(connections));
+        self.set_stage(user, &direct, DeliveryStage::Delivered(connections));
     }
 
     /// A connection has acknowledged a message: it is deleted from storage.
@@ -207,14 +276,23 @@ impl DirectDeliveries {
         id: Uuid,
         is_committed: bool,
     ) {
+        let is_requested = self.requested.contains(user);
+        let known = self.stages.get_mut(user).into_iter().flatten().find(|known| known.id == id);
+        debug_assert!(known.is_some(), "invariant: an acknowledged message is in transit");
         if !is_committed {
             // Storage still has the message. The acknowledgement is repeated when storage returns it.
-            self.set_stage(user, id, DeliveryStage::AckRefused);
+            if let Some(known) = known {
+                known.stage = DeliveryStage::AckRefused;
+            }
             return self.note_waiting(user.clone());
         }
-        match self.requested.contains(user) {
-            true => self.set_stage(user, id, DeliveryStage::Deleted),
-            false => self.remove(user, id),
+        if let Some(known) = known {
+            known.stage = DeliveryStage::Deleted;
+            let bytes = known.bytes;
+            self.subtract_bytes(user, bytes);
+        }
+        if !is_requested {
+            self.remove(user, id);
         }
         self.request_if_waiting(turn, users, user, None);
     }
@@ -295,7 +373,7 @@ impl DirectDeliveries {
     pub(super) fn check_invariants(&self, core: &OwnerCore, users: &UserStore) {
         for (user, known) in &self.stages {
             assert!(!known.is_empty(), "direct messages: a user without messages in transit is absent");
-            for (id, stage) in known {
+            for InTransit { id, stage, .. } in known {
                 let holds = |is_it: &dyn Fn(&PendingEffect) -> bool| core.barrier.held().any(is_it);
                 let is_consistent = match stage {
                     DeliveryStage::Storing => holds(

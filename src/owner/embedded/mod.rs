@@ -35,7 +35,7 @@ use crate::domain::query::PartialResult;
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
-use crate::domain::user::user_not_found;
+use crate::domain::user::{too_many_rooms, user_not_found};
 use crate::message::storage::{
     RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom, StoredUser,
     Unavailable,
@@ -204,7 +204,7 @@ impl EmbeddedOwner {
         match restored {
             Restored::Room(stored) => restore_room(&mut turn, rooms, *stored),
             Restored::RecentMessage(message) => restore_repeatable(&turn, rooms, &message),
-            Restored::DirectRecipient(user) => directs.note_waiting(user),
+            Restored::DirectRecipient(user, bytes) => directs.restore(user, bytes),
             // Offline users are looked up on request.
             Restored::User(_) => {}
         }
@@ -368,7 +368,7 @@ impl Parts<'_> {
                 rooms.undo(turn, &room, seq, idempotency_key);
             }
             PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
-            PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, direct.id),
+            PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, &direct),
             PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
             PendingEffect::SessionEnd { .. }
             | PendingEffect::SessionDeletion
@@ -409,10 +409,26 @@ impl Parts<'_> {
             StorageRequest::Recipient { user, by, content } => {
                 directs.recipient_found(turn, users, (user, by, content), result);
             }
+            StorageRequest::DirectBytes { user, by, content } => {
+                directs.bytes_found(turn, (user, by, content), result);
+            }
+            StorageRequest::MadeRooms => {
+                let reply = made_rooms_counted(turn.rules().rooms_per_user, result);
+                turn.reply(reply);
+            }
             StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
             StorageRequest::UserCount(stats) => turn.reply(users_counted(*stats, result)),
             StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
         }
+    }
+}
+
+/// The result of [`StorageRequest::MadeRooms`].
+fn made_rooms_counted(most: usize, result: StorageResult) -> Result<Reply, Reject> {
+    match result {
+        Ok(StorageReply::MadeRooms(count)) if count >= most as u64 => Err(too_many_rooms(most)),
+        Ok(_) => Ok(Reply::Done),
+        Err(Unavailable) => Err(Reject::storage_unavailable()),
     }
 }
 

@@ -63,6 +63,7 @@ impl RoomStore {
             RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit)),
             RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message),
             RoomOp::MarkMessage { connection, message, kind } => self.receipt(turn, place, connection, (message, kind)),
+            RoomOp::RelaySignal(signal) => self.relay(turn, place, signal),
             RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
             RoomOp::Rejoin(back) => self.rejoin(turn, place, back),
             RoomOp::StartGrace { connection } => {

@@ -6,10 +6,11 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::table::Table;
 use crate::domain::access::Identity;
-use crate::domain::op::{LogTerms, Profile, Publication, Reply, RoomOp, SendMessage, Sent};
+use crate::domain::op::{LogTerms, Profile, Publication, RelaySignal, Reply, RoomOp, SendMessage, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
+use crate::domain::signaling::SignalLoads;
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
@@ -23,6 +24,7 @@ pub(super) struct RoomStore {
     pub(super) idempotency: IdempotencyRecords,
     /// The idempotency records of backends, which are kept longer.
     pub(super) publications: IdempotencyRecords,
+    signals: SignalLoads,
 }
 
 /// The room at a place that was found in this turn.
@@ -42,6 +44,7 @@ impl RoomStore {
                 limits::REPEATED_PUBLICATION_MS,
                 limits::REPEATED_PUBLICATIONS,
             ),
+            signals: SignalLoads::new(seed),
         }
     }
 
@@ -121,6 +124,21 @@ impl RoomStore {
             self.remove_closed(turn, name);
         }
         outcome
+    }
+
+    /// Relays a signaling message of a member, unless its receiver has been relayed too much.
+    pub(super) fn relay(&mut self, turn: &mut Turn<'_>, place: u32, signal: Box<RelaySignal>) -> OpOutcome {
+        let room = room_at(&mut self.rooms, place);
+        if room.user_of(signal.connection).is_ok()
+            && let Some(target) = room.members.addressed(&signal.to)
+        {
+            let (to, most) = (target.connection, turn.rules().signal_bytes);
+            if let Err(reject) = self.signals.spend(turn.now, to, signal.body.len(), most) {
+                room.touch(turn.now);
+                return Err(reject);
+            }
+        }
+        self.act(turn, place, RoomOp::RelaySignal(signal))
     }
 
     /// Before an arrival: publishes the departures that wait for messages to be committed, so that arrivals and departures

@@ -38,6 +38,10 @@ pub(super) enum StorageRequest {
     Missed(Box<MissedMessages>),
     /// Whether storage knows the offline user that a direct message is for.
     Recipient { user: Name, by: Identity, content: Content },
+    /// The number of rooms that a user has made.
+    MadeRooms,
+    /// The bytes that wait for the recipient of a direct message.
+    DirectBytes { user: Name, by: Identity, content: Content },
     /// The last presence of an offline user.
     LastSeen,
     /// The number of users in the store, for statistics of those who are here.

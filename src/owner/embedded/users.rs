@@ -78,6 +78,13 @@ impl UserStore {
             UserOp::SpendRestQuota => {
                 self.quotas.spend(turn.now, name, turn.rules().rest_per_minute).map(|()| Some(Reply::Done))
             }
+            UserOp::CountRoom { .. } => {
+                if !turn.rules().has_store || turn.rules().rooms_per_user == 0 {
+                    return Ok(Some(Reply::Done));
+                }
+                turn.request(StorageRequest::MadeRooms, StorageQuery::MadeRooms { user: name });
+                Ok(None)
+            }
             UserOp::RegisterSocket { socket, device } => {
                 let known = self.registrations.register(&name, socket, device, turn.now)?;
                 Ok(Some(known.map_or(Reply::Registered(None), |live| Reply::Connections(vec![live]))))

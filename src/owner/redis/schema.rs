@@ -87,6 +87,7 @@ lua_constants! {
     MADE_ROOM_IDLE_MS = limits::MADE_ROOM_IDLE_MS;
     CLOSED_ROOM_MS = limits::CLOSED_ROOM_MS;
     SEQ_MAX = limits::SEQ_MAX;
+    SIGNALS_MS = limits::SIGNALS_MS;
     TYPISTS_PER_ROOM = limits::TYPISTS_PER_ROOM as u64;
     RECEIPTED_MESSAGES = limits::RECEIPTED_MESSAGES_PER_ROOM as u64;
     REPEAT_MS = limits::REPEAT_MS;
@@ -121,6 +122,8 @@ lua_constants! {
     NAMES_MAX = limits::REGISTRATIONS_PER_USER as u64;
     ROOMS_LISTED = limits::ROOMS_LISTED as u64;
     ROOM_LIST_MS = ROOM_LIST_MS;
+    // Rooms that are looked at each time a user makes one who has made many.
+    MADE_CHECKED = 16;
     WAITING_MESSAGES = 500;
     WAITING_BYTES = limits::PAGE_BYTES as u64;
     GUEST_MS = 60_000;

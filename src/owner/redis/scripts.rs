@@ -140,6 +140,8 @@ scripts! { ALL:
     UNREGISTER_SOCKET = user "unregister_socket";
     /// [`crate::domain::op::UserOp::SpendRestQuota`].
     SPEND_REST_QUOTA = user "spend_rest_quota";
+    /// [`crate::domain::op::UserOp::CountRoom`].
+    COUNT_ROOM = user "count_room";
     /// Draws credits of a user's quota, or gives them back.
     LEASE = user "lease";
     /// Adds rooms to a user's room list, or removes them.

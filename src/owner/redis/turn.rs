@@ -22,6 +22,8 @@ use crate::owner::redis::deadlines::{Deadline, Deadlines};
 use crate::owner::redis::directory::LocalUsers;
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::schema::{KeySchema, SHARDED_PUBLISH};
+use crate::owner::redis::scripts;
+use crate::owner::redis::users::UserCall;
 use crate::owner::redis::wire::{number, text};
 
 /// Number of users up to which `presence.scope = "auto"` sends presence to everyone.
@@ -177,6 +179,13 @@ impl OwnerTurn<'_> {
         let head = [text(self.node.presence_audience()), number(self.node.rules.keep_ms)];
         let key = self.node.keys.user(&user);
         self.call(script, key, to, purpose(user), head.into_iter().chain(own));
+    }
+
+    /// Removes a room that is gone from those that a user has made.
+    pub(super) fn forget_made(&mut self, user: Name, room: &str) {
+        let arguments = vec![text(room), text("-1"), number(0)];
+        let purpose = |user| CallPurpose::User(user, UserCall::ForgetRoom);
+        self.call_user(&scripts::COUNT_ROOM, user, None, purpose, arguments);
     }
 
     /// Calls a script on the set of nodes.

@@ -130,6 +130,8 @@ fn answer(
         StorageQuery::User { user } => StorageReply::User(queries.user(user)?.map(Box::new)),
         StorageQuery::UserCount { is_all, named } => queries.user_count(*is_all, named)?,
         StorageQuery::Directs { user, limit } => queries.directs(user, *limit)?,
+        StorageQuery::MadeRooms { user } => StorageReply::MadeRooms(queries.made_rooms(user)?),
+        StorageQuery::DirectBytes { user } => StorageReply::DirectBytes(queries.direct_bytes(user)?),
         StorageQuery::Session { token } => StorageReply::Session(queries.session(token, now)?.map(Box::new)),
     };
     transaction.commit()?;
@@ -154,6 +156,9 @@ statements! {
         users: "SELECT count(*) FROM user WHERE seen_at IS NOT NULL";
         directs: format!("SELECT {} FROM direct WHERE user = (SELECT number FROM user WHERE name = ?1)
             ORDER BY number LIMIT ?2", rows::DIRECT);
+        made_rooms: "SELECT count(*) FROM room WHERE host = ?1 AND name IS NOT NULL";
+        direct_bytes: format!("SELECT ifnull(sum({}), 0) FROM direct
+            WHERE user = (SELECT number FROM user WHERE name = ?1)", rows::DIRECT_BYTES);
         session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
     }
 }
@@ -274,6 +279,16 @@ impl<'c> Queries<'c> {
         let complete = directs.len() <= limit && !is_cut;
         directs.truncate(limit);
         Ok(StorageReply::Directs { directs, complete })
+    }
+
+    fn made_rooms(&mut self, user: &Name) -> Result<u64> {
+        let count: i64 = self.statements.made_rooms.query_row([&**user], |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
+    fn direct_bytes(&mut self, user: &Name) -> Result<u64> {
+        let bytes: i64 = self.statements.direct_bytes.query_row([&**user], |row| row.get(0))?;
+        Ok(bytes as u64)
     }
 
     fn session(&mut self, token: &TokenHash, now: u64) -> Result<Option<Session>> {

@@ -83,11 +83,14 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
     while let Some(row) = users.next()? {
         emit(Restored::User(Box::new(rows::user(row)?)));
     }
-    let mut awaited = transaction
-        .prepare("SELECT name FROM user WHERE number IN (SELECT DISTINCT user FROM direct) ORDER BY number")?;
+    let mut awaited = transaction.prepare(&format!(
+        "SELECT name, sum({}) FROM direct JOIN user ON user.number = direct.user
+            GROUP BY direct.user ORDER BY direct.user",
+        rows::DIRECT_BYTES
+    ))?;
     let mut awaited = awaited.query([])?;
     while let Some(row) = awaited.next()? {
-        emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into()));
+        emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into(), row.get::<_, i64>(1)? as u64));
     }
     // Ids begin with the time, so recent messages are at the end of the index.
     let columns = "SELECT room.name, user.name, client_id, id, seq, at FROM message

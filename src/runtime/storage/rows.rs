@@ -22,6 +22,11 @@ pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name
 /// Columns of [`direct`].
 pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata, event";
 
+/// The size of a direct message, as [`Content::bytes`] has it.
+pub(super) const DIRECT_BYTES: &str =
+    "octet_length(body) + ifnull(octet_length(kind), 0) + ifnull(octet_length(reply_to), 0)
+    + ifnull(octet_length(attachment), 0) + ifnull(octet_length(metadata), 0) + ifnull(octet_length(event), 0)";
+
 /// Columns of [`session`].
 pub(super) const SESSION: &str = "token, user, connection, connected_at, active_at, expires_at, rooms, dialect";
 

@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -21,6 +21,7 @@ const STEPS: [&str; 7] = [
     NAMES_OF_SENDERS,
     EVENTS_OF_MESSAGES,
     DESCRIPTIONS_OF_ROOMS,
+    ROOMS_BY_HOST,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -170,6 +171,10 @@ const DESCRIPTIONS_OF_ROOMS: &str = "
     ALTER TABLE room ADD COLUMN description TEXT;
 ";
 
+const ROOMS_BY_HOST: &str = "
+    CREATE INDEX room_host ON room(host);
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -222,6 +227,7 @@ mod tests {
         assert_eq!(tables(0), tables(4));
         assert_eq!(tables(0), tables(5));
         assert_eq!(tables(0), tables(6));
+        assert_eq!(tables(0), tables(7));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
 use crate::domain::monitoring::assess;
-use crate::domain::op::{Op, Reply, UserOp};
+use crate::domain::op::{Op, Reply, RoomOp, UserOp};
 use crate::domain::quota::{CALL_COST, CREATE_COST};
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis;
@@ -182,6 +182,7 @@ impl<'a> RestAnswers<'a> {
             content_type: head.header("content-type").map(str::to_owned),
             site: self.site(slot, head),
             identity,
+            address,
             reply: form.clone(),
         })))
     }
@@ -288,12 +289,14 @@ impl<'a> RestAnswers<'a> {
             return self.answer(now, slot, Reject::overloaded().into());
         }
         let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
-        let spend = Op::User(by.user_name(), UserOp::SpendRestQuota);
-        let call = PendingCall { call, by, site: request.site, next: None, rounds: 0 };
-        match is_free {
-            true => self.send(slot, call, requests),
-            false => self.send(slot, PendingCall { next: Some(requests), ..call }, (vec![spend], None)),
-        }
+        // A guest of a REST call is another one each time.
+        let count = room_count(&requests).filter(|_| !by.roles().guest);
+        let spend = (!is_free).then_some(UserOp::SpendRestQuota);
+        let mut next = vec![requests];
+        next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(by.user_name(), op)], None)));
+        let first = next.pop().expect("invariant: a call has requests");
+        let call = PendingCall { call, by, address: request.address, site: request.site, next, rounds: 0 };
+        self.send(slot, call, first);
     }
 
     /// Sends the requests of a call, all under one number: each to its owner, or to every owner.
@@ -312,7 +315,9 @@ impl<'a> RestAnswers<'a> {
         mut call: PendingCall,
         reply: Result<Reply, Reject>,
     ) {
-        if let (Some(requests), Ok(_)) = (call.next.take(), &reply) {
+        if reply.is_ok()
+            && let Some(requests) = call.next.pop()
+        {
             return self.send(slot, call, requests);
         }
         let reply = match call.next_step(reply) {
@@ -344,6 +349,7 @@ impl<'a> RestAnswers<'a> {
         }
         let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
+        self.core.charge_answer_to(now, &call.by, call.address, answer.body.len());
         let location = match (&reply, call.call.kind()) {
             (Reply::Room(view), RestCallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
             (Reply::Room(view), RestCallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
@@ -408,6 +414,16 @@ impl<'a> RestAnswers<'a> {
         self.close_with(now, slot, RestRefusal::of_status(400, text));
     }
 
+    /// An address has too many sockets.
+    pub(in crate::shard) fn refuse_socket(&mut self, now: Now, slot: ConnSlot) {
+        let reject = self.core.sockets.refusal();
+        let address = self.core.net.remotes.address(slot);
+        self.core.metrics.turned_away(now, address, None, &reject);
+        self.core.stats.refused += 1;
+        self.core.net.conns[slot].stage = ConnStage::Http(None);
+        self.close_with(now, slot, reject.into());
+    }
+
     /// A request did not come to its end in time.
     pub(in crate::shard) fn request_timed_out(&mut self, now: Now, slot: ConnSlot) {
         self.close_with(now, slot, RestRefusal::of_status(408, "The request took too long to arrive"));
@@ -451,6 +467,14 @@ fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Option<ListPart>
     Ok(match call {
         RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(query)?)),
         RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(query)?)),
+        _ => None,
+    })
+}
+
+/// The check that the caller may make the room that these requests make.
+fn room_count((ops, _): &CallRequests) -> Option<UserOp> {
+    ops.iter().find_map(|op| match op {
+        Op::Room(room, RoomOp::Create { .. }) => Some(UserOp::CountRoom { room: Some(room.clone()), is_made: false }),
         _ => None,
     })
 }

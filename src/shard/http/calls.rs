@@ -4,6 +4,7 @@
 //! that they name, and the replies are added up. Some send a second request that depends on the first reply.
 
 use crate::shard::core::Core;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::Name;
@@ -25,10 +26,12 @@ use crate::domain::user::user_not_found;
 pub(in crate::shard) struct PendingCall {
     pub(super) call: RestCall,
     pub(super) by: Identity,
+    /// The caller's address.
+    pub(super) address: IpAddr,
     /// The server's own address, as the client knows it.
     pub(super) site: String,
-    /// The requests themselves, while the caller's quota is requested.
-    pub(super) next: Option<CallRequests>,
+    /// Further requests, the next one last: the requests themselves, while the caller's quotas are requested.
+    pub(super) next: Vec<CallRequests>,
     /// Further requests that a reply has led to.
     pub(super) rounds: u8,
 }

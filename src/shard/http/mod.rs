@@ -171,6 +171,10 @@ impl<'a> HttpRequests<'a> {
         };
         let head = &head;
         self.core.stats.requests += 1;
+        if !self.core.introduces(now, slot, head) {
+            RestAnswers::on(self.core).refuse_socket(now, slot);
+            return Step::Broken;
+        }
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return Upgrade::on(self.core).upgrade(now, slot, head, used);
         }

@@ -47,6 +47,7 @@ impl<'a> Upgrade<'a> {
         match self.try_upgrade(now, slot, head, address) {
             Ok(()) => {
                 self.core.net.remotes.set_address(slot, address);
+                self.core.sockets.settled(slot);
                 Step::Upgraded(used)
             }
             Err(refusal) => {

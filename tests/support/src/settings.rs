@@ -28,6 +28,9 @@ pub fn rules() -> RoomRules {
         presence_grace_ms: 3_000,
         presence_scope: Scope::Auto,
         connections_per_user: 0,
+        rooms_per_user: 0,
+        signal_bytes: 0,
+        direct_bytes: 0,
         rest_per_minute: 0,
     }
 }

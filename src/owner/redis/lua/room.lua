@@ -20,6 +20,7 @@
 --   key:f    a stream: other events, by number          key:t    a hash: typing indicators, by connection
 --   key:a    a sorted set: participants                 key:x    a string: the room was closed a moment ago
 --   key:k:id a hash: receipts of a message              key:c:id a string: the reply to a message with a client id
+--   key:g:id a string that exists while a connection has been relayed signals lately: until it takes the whole again
 --   key:z    a set: nodes that have not reported what they know
 -- A takeover is 0 for the server that made the room, and else a number: how many there were before, and 12 digits that no
 -- other takeover has. Two servers that take over from the same one, because each is the master for some nodes, differ in it.

@@ -7,9 +7,9 @@
 --            n     number of the last presence update   t     end of the last presence
 --   key:c    a sorted set: connections as "node:id", in their order
 --   key:i    a set: rooms whose members received the presence, where only users with a common room receive it
---   key:q    a sorted set: ids of waiting direct messages, in order     key:d   a hash: these messages by id
+--   key:q    a sorted set: ids of waiting direct messages, in order     key:d   a hash: these messages by id; "#": their bytes
 --   key:r    a hash: registered names: "l" and the connection, or "p", the end, and the description of the device
---   key:p    a sorted set: the room list
+--   key:p    a sorted set: the room list                    key:m   a sorted set: rooms that the user has made, by when they were known
 --   key:a    a string: end of the minute of the REST quota, and requests in it
 -- Arguments: 4 the audience of presence: "e" everyone, "r" users with a common room, "n" none; 5 time that state of an absent
 -- user is kept, in milliseconds; 0: no limit.
@@ -184,15 +184,30 @@ local function go()
   end
 end
 
--- An answer in pieces with the presence, the first waiting direct messages, and other fields; removes messages that are too old. The time of a
--- message ends its text.
+-- Removes a waiting message, which can be gone already. The hash of messages has their bytes under "#".
+local function forget_direct(id)
+  local bytes = call('HSTRLEN', directs_key, id)
+  call('ZREM', waiting_key, id)
+  if call('HDEL', directs_key, id) == 0 then return end
+  if call('EXISTS', waiting_key) == 0 then
+    call('DEL', directs_key)
+  else
+    call('HINCRBY', directs_key, '#', -bytes)
+  end
+end
+
+-- Whether a message is too old to wait. Its time ends its text.
+local function is_old(text)
+  return not text or keep_ms > 0 and tonumber(string.match(string.sub(text, -24), '"at":(%d+)}$')) + keep_ms <= now
+end
+
+-- An answer in pieces with the presence, the first waiting direct messages, and other fields; removes messages that are too old.
 local function waiting(fields)
   local texts, bytes, is_more = {}, 0, false
   for _, id in ipairs(call('ZRANGE', waiting_key, 0, WAITING_MESSAGES)) do
     local text = call('HGET', directs_key, id)
-    if not text or keep_ms > 0 and tonumber(string.match(string.sub(text, -24), '"at":(%d+)}$')) + keep_ms <= now then
-      call('ZREM', waiting_key, id)
-      call('HDEL', directs_key, id)
+    if is_old(text) then
+      forget_direct(id)
     else
       bytes = bytes + #text
       is_more = #texts == WAITING_MESSAGES or bytes > WAITING_BYTES and #texts > 0

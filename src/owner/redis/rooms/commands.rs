@@ -10,6 +10,7 @@ use crate::domain::event::{Content, Message};
 use crate::domain::history::PAGE_MAX;
 use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
 use crate::domain::recovery::Returning;
+use crate::domain::signaling::load_ms;
 use crate::message::Requester;
 use crate::message::redis::{Bytes, Script};
 use crate::owner::redis::schema::EPOCH_CHARS;
@@ -53,6 +54,8 @@ pub(crate) enum RoomCall {
     Purge(u16),
     /// Check of a room whose list entry has expired.
     CheckListed,
+    /// Check of a room that this user has made.
+    CheckMade(Name),
 }
 
 /// A return to a room, which takes one call for each portion of the missed messages.
@@ -104,7 +107,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         RoomOp::RemoveMember { connection } => {
             (&scripts::REMOVE_MEMBER, RoomCall::Vanish(connection), vec![id(connection)])
         }
-        RoomOp::RelaySignal(signal) => (&scripts::RELAY_SIGNAL, RoomCall::Signal, encode_signal(&signal)),
+        RoomOp::RelaySignal(signal) => (&scripts::RELAY_SIGNAL, RoomCall::Signal, encode_signal(turn, &signal)),
         RoomOp::SetMedia { connection, peer, media } => {
             let bits = number(media_bits(media).into());
             (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
@@ -206,10 +209,14 @@ fn encode_return(pending: &PendingReturn) -> Vec<Bytes> {
     vec![id(back.former), member(join), admin(&join.by), epoch, seq, number(most)]
 }
 
-fn encode_signal(signal: &RelaySignal) -> Vec<Bytes> {
+fn encode_signal(turn: &OwnerTurn<'_>, signal: &RelaySignal) -> Vec<Bytes> {
     let body = json(&signal.body);
     let (from, kind) = (optional(signal.from.as_deref()), text(signal.signal.as_str()));
-    vec![id(signal.connection), from, text(&*signal.to), kind, body]
+    let load = match turn.node.rules.signal_bytes {
+        0 => 0,
+        most => load_ms(signal.body.len(), most),
+    };
+    vec![id(signal.connection), from, text(&*signal.to), kind, body, number(load)]
 }
 
 fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {

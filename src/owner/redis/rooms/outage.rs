@@ -98,7 +98,7 @@ impl Rooms {
             | RoomCall::Leave(_) => {}
             RoomCall::Close | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
             RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online => {}
-            RoomCall::Purge(_) | RoomCall::CheckListed => {}
+            RoomCall::Purge(_) | RoomCall::CheckListed | RoomCall::CheckMade(_) => {}
         }
         turn.reply(to, Err(Reject::storage_unavailable()));
     }

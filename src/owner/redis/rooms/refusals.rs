@@ -1,6 +1,7 @@
 //! The refusals of room scripts, by the word that the script returns.
 
 use crate::domain::reject::{Code, Reject};
+use crate::domain::signaling::signals_full;
 
 /// The refusal of this word; `field` is the field of the request with the requester's own peer id.
 pub(super) fn of(why: &str, field: &str) -> Reject {
@@ -19,6 +20,9 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "peer_id_taken" => Reject::peer_id_taken(),
         "peer_mismatch" => Reject::peer_mismatch(field),
         "message_not_found" => Reject::message_not_found(),
+        why if let Some(wait_ms) = why.strip_prefix("signals_full:") => {
+            signals_full(wait_ms.parse().unwrap_or_default())
+        }
         _ => Reject::new(Code::Internal, format!("The store refuses: {why}")),
     }
 }

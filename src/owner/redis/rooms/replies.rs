@@ -210,6 +210,11 @@ impl Rooms {
                 None => turn.node.registry.enlist(name.clone()),
                 Some(_) => turn.node.registry.delist(name.clone()),
             },
+            RoomCall::CheckMade(user) => {
+                if matches!(header.refusal, Some("room_not_found" | "room_closed")) {
+                    turn.forget_made(user, name);
+                }
+            }
             RoomCall::Return(pending) if header.is_portion == 1 => {
                 self.missed_portion(turn, to, name.clone(), pending, text);
             }
@@ -259,7 +264,8 @@ fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
 fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: usize) -> Result<Reply, Reject> {
     Ok(match purpose {
         RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close => Reply::Done,
-        RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) | RoomCall::CheckListed => Reply::Done,
+        RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) => Reply::Done,
+        RoomCall::CheckListed | RoomCall::CheckMade(_) => Reply::Done,
         RoomCall::Create | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
         RoomCall::Describe => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, most))),
         RoomCall::Join(connection) => {

@@ -242,7 +242,8 @@ pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: 
     let (id, at) = (message_id(&mut turn.node.rng, turn.now), turn.now.wall);
     let direct = Direct { is_pushed: false, id, sender: by, content, at };
     let keep = wire::number(turn.node.settings.keep_messages);
-    let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep];
+    let most = wire::number(turn.node.rules.direct_bytes as u64);
+    let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep, most];
     let sent = Sent { id: direct.id, seq: None, at: direct.at };
     let purpose = |name| CallPurpose::User(name, UserCall::Send(sent));
     turn.call_user(&scripts::SEND_DIRECT, name, Some(to), purpose, arguments);

@@ -25,18 +25,19 @@ use crate::base::limits;
 use crate::domain::access::{Identity, Roles, is_guest_name};
 use crate::domain::command::Status;
 use crate::domain::connection::connection_not_found;
-use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
+use crate::domain::op::{PresenceView, PushResult, Reply, RoomRules, Sent, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
 use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
-use crate::domain::user::{too_many_connections, user_not_found};
+use crate::domain::user::{too_many_connections, too_many_rooms, too_much_waits, user_not_found};
 use crate::message::Requester;
 use crate::message::redis::{Bytes, RedisState};
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::directory::{LocalPresence, LocalUsers};
 use crate::owner::redis::rooms::Rooms;
+use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{self, WireConnectionId, WireDirect, WireIdentity};
@@ -61,6 +62,9 @@ pub(super) enum UserCall {
     Register,
     Withdraw,
     SpendRest,
+    CountRoom,
+    /// Removal of a room that is gone from those the user has made.
+    ForgetRoom,
     /// A direct message has been received.
     AckDirect(Uuid),
     /// With the rooms of ended connections.
@@ -119,6 +123,12 @@ struct UserReply {
     number: u64,
     #[serde(rename = "b")]
     connected_at: Option<u64>,
+    /// 1 if the user has made as many rooms as they may.
+    #[serde(rename = "f")]
+    has_all_rooms: u8,
+    /// Rooms that the user has made, to be looked at.
+    #[serde(rename = "mr")]
+    made_rooms: Vec<Box<str>>,
     /// End of the last presence, if the user is offline.
     #[serde(rename = "t")]
     last_seen: Option<u64>,
@@ -186,6 +196,14 @@ impl Users {
             UserOp::SpendRestQuota => {
                 let limit = wire::number(turn.node.rules.rest_per_minute.into());
                 (&scripts::SPEND_REST_QUOTA, UserCall::SpendRest, vec![limit])
+            }
+            UserOp::CountRoom { .. } if turn.node.rules.rooms_per_user == 0 => {
+                return turn.reply(Some(to), Ok(Reply::Done));
+            }
+            UserOp::CountRoom { room, is_made } => {
+                let most = wire::number(turn.node.rules.rooms_per_user as u64);
+                let room = wire::text(room.as_deref().unwrap_or_default());
+                (&scripts::COUNT_ROOM, UserCall::CountRoom, vec![room, wire::flag(is_made), most])
             }
         };
         turn.call_user(script, name, Some(to), |name| CallPurpose::User(name, call), arguments);
@@ -270,7 +288,7 @@ impl Users {
             }
             Some(UserReply { refusal: Some(why), retry_after_ms, .. }) => {
                 self.refused(turn, &name, &call);
-                let reject = refusal(&why, turn.node.rules.rest_per_minute, retry_after_ms);
+                let reject = refusal(&why, &turn.node.rules, retry_after_ms);
                 turn.reply(to, Err(reject));
             }
             Some(reply) => self.granted(turn, to, name, call, reply),
@@ -306,6 +324,15 @@ impl Users {
                 Reply::Done
             }
             UserCall::SetStatus | UserCall::Withdraw | UserCall::SpendRest => Reply::Done,
+            UserCall::CountRoom => {
+                for room in answer.made_rooms {
+                    check_made(turn, (*room).into(), name.clone());
+                }
+                let most = turn.node.rules.rooms_per_user;
+                let reply = if answer.has_all_rooms == 1 { Err(too_many_rooms(most)) } else { Ok(Reply::Done) };
+                return turn.reply(to, reply);
+            }
+            UserCall::ForgetRoom => return,
             UserCall::Send(sent) => Reply::Sent(sent),
             UserCall::Push => {
                 let offline = if answer.connection_count == 0 { vec![name] } else { Vec::new() };
@@ -355,7 +382,7 @@ impl Users {
             UserCall::AckDirect(id) => self.directs.ack_failed(&name, id),
             UserCall::Introduce(..) | UserCall::SetStatus | UserCall::Send(_) | UserCall::Push => return,
             UserCall::Connections | UserCall::Look(_) | UserCall::Register | UserCall::Withdraw => return,
-            UserCall::SpendRest | UserCall::Purge(_) => return,
+            UserCall::SpendRest | UserCall::CountRoom | UserCall::ForgetRoom | UserCall::Purge(_) => return,
         }
         self.stale.restore_later(turn);
     }
@@ -492,6 +519,12 @@ fn restore(turn: &mut OwnerTurn<'_>, user: Name, rooms: Vec<Name>) {
     turn.call_user(&scripts::RESTORE_USER, user, None, purpose, arguments);
 }
 
+/// Checks whether a room that a user has made still exists: as an admin, and without its users.
+fn check_made(turn: &mut OwnerTurn<'_>, room: Name, user: Name) {
+    let arguments = vec![wire::text(""), wire::flag(true), wire::text(""), wire::number(0)];
+    turn.call_room(&scripts::LIST_USERS, room, None, RoomCall::CheckMade(user), arguments);
+}
+
 /// Removes the connections of a user on a dead node; a user without other connections goes offline. Several nodes may do
 /// this: only the first call has an effect.
 pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
@@ -499,13 +532,14 @@ pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
     turn.call_user(&scripts::PURGE_USER, user, None, purpose, vec![wire::number(node.into())]);
 }
 
-fn refusal(why: &str, rest_per_minute: u32, retry_after_ms: u64) -> Reject {
+fn refusal(why: &str, rules: &RoomRules, retry_after_ms: u64) -> Reject {
     match why {
         "connections" => too_many_connections(),
         "user" => user_not_found(),
         "connection" => connection_not_found(),
         "names" => too_many_names(),
-        "rest" => too_many(QuotaKind::Rest, rest_per_minute, retry_after_ms),
+        "rest" => too_many(QuotaKind::Rest, rules.rest_per_minute, retry_after_ms),
+        "directs" => too_much_waits(rules.direct_bytes),
         _ => Reject::storage_unavailable(),
     }
 }
