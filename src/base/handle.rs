@@ -98,7 +98,7 @@ impl From<SocketIoSlot> for PeerKey {
 }
 
 /// A connection or a session, as the timer wheel and the drain name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerKey(u32);
 
 /// The two kinds of [`TimerKey`].

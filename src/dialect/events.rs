@@ -171,6 +171,10 @@ pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
     emit_object(out, "message", |object| {
         object.string("type", direct.content.kind.as_deref().unwrap_or("text"));
         object.optional("event", direct.content.event.as_deref()).raw("data", &direct.content.body);
+        // It may come again after a lost connection.
+        if !direct.is_pushed {
+            object.plain("id", direct.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+        }
         instant(object, "timestamp", direct.at);
     });
 }

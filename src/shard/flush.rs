@@ -9,7 +9,7 @@ use crate::shard::core::Core;
 use crate::shard::net::Net;
 use crate::shard::peers::Departing;
 use crate::shard::raw_sockets::RawSockets;
-use crate::shard::replies::Replies;
+use crate::shard::recovery::proofs::Proving;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
 use crate::shard::trimming::Trimming;
@@ -47,7 +47,9 @@ impl Shard {
         while let Some(at) = rooms.next_dirty_groups() {
             rooms.settle_groups(at, net, &mut recovery.returns);
         }
+        Proving::on(&mut self.core).send_pings(now);
         EngineIo::on(&mut self.core).flush(now);
+        Proving::on(&mut self.core).polls_answered();
         // Raw members with nothing but one room's run are written first; the others find the run among their segments.
         let Core { rooms, net, options, .. } = &mut self.core;
         let (ending, overflowed) = (&mut net.ending, &mut net.overflowed);
@@ -74,7 +76,6 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.net.ending) {
             self.carry_on_close(now, slot, wire);
         }
-        Replies::on(&mut self.core).confirm_delivered();
         // Input that waited is read after the writes, so that its answers belong to the next turn.
         Reading::on(&mut self.core).read_waiting(now);
         Trimming::on(&mut self.core).schedule(now);

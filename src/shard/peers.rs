@@ -130,7 +130,7 @@ impl<'a> Peers<'a> {
         let peer = self.core.net.find_peer(to);
         let takes_it = |peer: &PeerKey| peer.socketio().is_some() || self.core.net.is_listening(*peer);
         if peer.filter(takes_it).is_some() {
-            self.core.recovery.unconfirmed.push((to, user, direct.id));
+            self.core.recovery.proofs.await_proof(to, user, direct.id);
             self.deliver(now, to, &Event::Direct(direct));
         }
     }
@@ -251,6 +251,7 @@ impl<'a> Peers<'a> {
         let (is_known, may_rejoin) = match peer.slot() {
             PeerSlot::Raw(slot) => {
                 self.core.net.waiting.forget(slot);
+                self.core.recovery.proofs.forget(slot);
                 self.core.quota.drop_held(peer);
                 (true, may_rejoin)
             }

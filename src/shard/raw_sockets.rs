@@ -12,6 +12,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::peers::{Departing, Peers};
+use crate::shard::recovery::proofs::Proving;
 use crate::shard::requests::RequestRef;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
@@ -94,7 +95,7 @@ impl<'a> RawSockets<'a> {
                 let segment = self.core.net.outbound.encode(|out| ws::encode_pong(out, payload));
                 self.core.net.push(slot, segment);
             }
-            Frame::Pong(_) => {}
+            Frame::Pong(payload) => Proving::on(self.core).raw_answered(now, slot, payload),
             Frame::Close(close) => {
                 let departing = match close {
                     // A client that was told to go may be quicker than the server, and comes back elsewhere.

@@ -13,7 +13,6 @@ use crate::domain::history::{History, Marks};
 use crate::domain::op::{Op, Reply, RoomOp, Sent};
 use crate::domain::quota::{NEW_ROOM_COST, UNIT_BYTES};
 use crate::domain::reject::{Code, Reject};
-use crate::message::OwnerMessage;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::http::answer::RestAnswers;
@@ -292,32 +291,5 @@ impl<'a> Replies<'a> {
             // The rooms that it was about to rejoin have been told that it is gone.
             _ => {}
         }
-    }
-
-    /// Confirms durable messages whose sockets have taken them, so that they need be kept no longer. Where a connection has
-    /// ended, its user's owner is told otherwise.
-    pub(super) fn confirm_delivered(&mut self) {
-        let mut unconfirmed = std::mem::take(&mut self.core.recovery.unconfirmed);
-        unconfirmed.retain(|(to, user, id)| {
-            let net = &self.core.net;
-            let (is_delivered, waits) = match net.find_peer(*to).map(|peer| peer.slot()) {
-                // Bytes that wait for a session outlive the connections that carry it.
-                Some(PeerSlot::SocketIo(slot)) => {
-                    let is_held = self.core.recovery.returns.is_under_way(slot);
-                    (!is_held, is_held)
-                }
-                Some(PeerSlot::Raw(slot)) => {
-                    let conn = &net.conns[slot];
-                    (conn.is_listening() && conn.queue.is_sent(), conn.is_listening())
-                }
-                None => (false, false),
-            };
-            if is_delivered {
-                let owner = self.core.channels.placement.of(user);
-                self.core.channels.post(owner, OwnerMessage::DurableDelivered { user: user.clone(), id: *id });
-            }
-            waits && !is_delivered
-        });
-        self.core.recovery.unconfirmed = unconfirmed;
     }
 }

@@ -11,7 +11,7 @@ use crate::base::ids::Nonce;
 use crate::base::limits::ASKS_PER_CONNECTION;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, Version};
+use crate::codec::engineio::{EngineIoPacket, EngineIoRefusal, PacketKind, Version};
 use crate::connection::conn::ConnStage;
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::namespace::Namespaces;
@@ -24,6 +24,7 @@ use crate::shard::core::Core;
 use crate::shard::http::polling::Polling;
 use crate::shard::namespaces::{Handshake, Namespacing};
 use crate::shard::peers::{Departing, Peers};
+use crate::shard::recovery::proofs::Proving;
 use crate::shard::remotes::Remotes;
 
 /// The sessions of a shard, and their Socket.IO peers.
@@ -331,6 +332,9 @@ impl<'a> EngineIo<'a> {
         let application = client.application;
         let data = client.session.hear(from.raw(), packet, context);
         self.carry_out(now, at, effects);
+        if packet.kind != PacketKind::Message {
+            Proving::on(self.core).heard(now, at, from, packet.kind);
+        }
         let (Some(data), net) = (data, &mut self.core.net) else { return true };
         if application == Application::Echo {
             Conformance::on(self.core).send_back(at, data);
@@ -458,6 +462,7 @@ impl<'a> EngineIo<'a> {
     }
 
     fn remove(&mut self, at: SessionSlot) {
+        self.core.recovery.proofs.forget(at);
         let sessions = &mut self.core.net.sessions;
         sessions.list.remove(at);
         let address = sessions.remotes.address(at);

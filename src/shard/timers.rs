@@ -17,6 +17,7 @@ use crate::shard::metrics::Metering;
 use crate::shard::presence::PresenceFeed;
 use crate::shard::presence::online::OnlineUsers;
 use crate::shard::raw_sockets::RawSockets;
+use crate::shard::recovery::proofs::Proving;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::sessions::EngineIo;
 use crate::shard::trimming::Trimming;
@@ -63,6 +64,7 @@ impl<'a> Timers<'a> {
         PresenceFeed::on(self.core).send_if_due(now);
         OnlineUsers::on(self.core).request_if_due(now);
         KeptSessions::on(self.core).write_if_due(now);
+        Proving::on(self.core).look_again(now);
         self.core.recovery.expire(now);
         Trimming::on(self.core).trim_if_due(now);
         self.core.quota.tick(now, &mut self.core.channels);
@@ -83,6 +85,7 @@ impl<'a> Timers<'a> {
             presence.next_due(),
             recovery.next_due(),
             recovery.next_end(),
+            recovery.proofs.next_due(),
             trim.next_due(),
             drain.as_ref().map(|drain| drain.next_due()),
             quota.next_due(),

@@ -4,6 +4,7 @@
 //! `SWITCHBOARD_FAULTS=n` injects each fault `n` times instead of the usual number, for as long as allowed.
 
 mod client;
+mod direct_messages;
 mod failover;
 mod harness;
 mod node_crash;

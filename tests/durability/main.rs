@@ -4,6 +4,7 @@
 //! `SWITCHBOARD_KILLS=n` kills the server `n` times instead of the usual number; `SWITCHBOARD_CUTS=n` cuts each client
 //! off `n` times.
 
+mod direct_messages;
 mod disk_faults;
 mod kill;
 mod publish;

@@ -1,5 +1,7 @@
 //! State that survives a restart or a crash: messages to absent users, receipts, idempotency records, created rooms.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::start;
@@ -77,6 +79,8 @@ fn messages_to_absent_users_are_delivered_after_restart() {
     // They were delivered, and are not delivered again.
     assert_eq!(direct(&mut ann, "bo", "now")["type"], "message-sent");
     assert_eq!(directs(&mut bo, "now"), ["now"]);
+    // Meanwhile it answers the ping that follows the message.
+    assert!(bo.next_within(Duration::from_millis(300)).expect("it lives").is_none());
     bo.leave();
     assert_eq!(direct(&mut ann, "bo", "later")["type"], "message-sent");
     assert_eq!(directs(&mut connect(&server, "bo"), "later"), ["later"]);

@@ -26,12 +26,12 @@ pub(crate) struct SentMessage {
 #[derive(Debug)]
 pub(crate) struct SentDirect {
     pub(crate) to: usize,
+    /// The connection it was sent on, and its place among all that were sent.
+    from: (usize, u64),
     /// The store's tails that were lost when the sender was told that it is kept; `None` before.
     kept: Option<u64>,
     is_refused: bool,
-    /// How often it was written to a connection.
-    written: u32,
-    /// The clients it came to.
+    /// The connections by which it came.
     heard: Vec<usize>,
 }
 
@@ -43,6 +43,8 @@ pub(crate) type Spot = (String, String, u64);
 pub(crate) struct DurabilityChecker {
     pub(crate) drafts: BTreeMap<String, SentMessage>,
     pub(crate) notes: BTreeMap<String, SentDirect>,
+    /// The last of the messages to users that came by a connection, by sender's and receiver's connection.
+    last_heard: BTreeMap<(usize, usize), u64>,
     /// What anybody was told of: the id, and the content where it was told.
     seen: BTreeMap<Spot, (Uuid, Option<String>)>,
     /// The spot and id that a sender was told, by its message and the store's tails lost by then.
@@ -103,8 +105,9 @@ impl DurabilityChecker {
         }
     }
 
-    pub(crate) fn send_note(&mut self, key: &str, to: usize) {
-        let note = SentDirect { to, kept: None, is_refused: false, written: 0, heard: Vec::new() };
+    pub(crate) fn send_note(&mut self, key: &str, to: usize, socket: usize) {
+        let from = (socket, self.serial());
+        let note = SentDirect { to, from, kept: None, is_refused: false, heard: Vec::new() };
         self.notes.insert(key.to_owned(), note);
     }
 
@@ -116,13 +119,18 @@ impl DurabilityChecker {
         self.notes.get_mut(key).expect("a message that was sent").is_refused = true;
     }
 
-    /// A message to a user came to a client.
-    pub(crate) fn note_heard(&mut self, key: &str, device: usize, user: usize, was_behind: bool) {
+    /// A message to a user came to a client, by a connection. Each connection gets it once, and those of a sender in order.
+    pub(crate) fn note_heard(&mut self, key: &str, user: usize, socket: usize) {
         let note = self.notes.get_mut(key).unwrap_or_else(|| panic!("nobody sent {key}"));
         assert_eq!(note.to, user, "{key} is for somebody else");
-        let is_first = !note.heard.contains(&device);
-        assert!(is_first || was_behind || self.crashes > 0, "{key} came to client {device} twice");
-        note.heard.push(device);
+        assert!(!note.heard.contains(&socket), "{key} came by connection {socket} twice");
+        if !note.heard.is_empty() {
+            self.tally.count("message to a user once more");
+        }
+        note.heard.push(socket);
+        let (sender, place) = note.from;
+        let last = self.last_heard.insert((sender, socket), place);
+        assert!(last.is_none_or(|last| last < place), "{key} came by connection {socket} after a later one");
     }
 
     /// Something is being written to a client: all it says of messages must be kept by now.
@@ -151,8 +159,7 @@ impl DurabilityChecker {
         let Some(seq) = told["seq"].as_u64() else {
             assert!(store.directs.contains(&id), "told before it is kept: {told}");
             if let Some(key) = told["content"].as_str() {
-                let note = self.notes.get_mut(key).unwrap_or_else(|| panic!("nobody sent {key}"));
-                note.written += 1;
+                let note = self.notes.get(key).unwrap_or_else(|| panic!("nobody sent {key}"));
                 let is_excused = store.resurrected.contains(&format!("{key:?}"));
                 assert!(!note.is_refused || is_excused, "{key} was refused: {told}");
             }
@@ -169,8 +176,7 @@ impl DurabilityChecker {
     }
 
     /// Everything is at rest: what anybody was told is there, and nothing is there twice.
-    /// `torn`: users of whose connections one ended in the middle of a frame.
-    pub(crate) fn judge(&mut self, store: &FaultyStore, torn: &BTreeSet<usize>, now: Now) {
+    pub(crate) fn judge(&mut self, store: &FaultyStore, now: Now) {
         let keep_ms = store.nature.keep_ms;
         let contents = &store.contents;
         contents.check_repeats();
@@ -204,8 +210,8 @@ impl DurabilityChecker {
         }
         for (key, note) in &self.notes {
             // What was told before a loss may be what was lost.
-            if note.kept == Some(store.tails_lost) && !torn.contains(&note.to) {
-                assert!(note.written > 0, "{key} was kept for a user who has come, and never told");
+            if note.kept == Some(store.tails_lost) {
+                assert!(!note.heard.is_empty(), "{key} was kept for a user who has come, and never came");
             }
         }
         if !self.seen.is_empty() {

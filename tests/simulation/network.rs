@@ -258,11 +258,6 @@ impl Network {
         self.sockets[socket].up.is_empty()
     }
 
-    /// Whether the server has more for a client than it could send yet.
-    pub(crate) fn is_behind(&self, socket: usize) -> bool {
-        self.sockets[socket].blocked
-    }
-
     /// Shows what passes over a connection, when one seed is replayed.
     pub(crate) fn show(&self, who: &str, way: char, what: &str) {
         if self.is_shown {

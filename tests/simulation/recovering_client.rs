@@ -115,8 +115,6 @@ pub(crate) struct RecoveringClient {
     /// Pages of a history that is read as a whole, by room.
     pub(crate) read: BTreeMap<String, Vec<(u64, String)>>,
     pub(crate) signals: BTreeSet<String>,
-    /// It lost a connection of which the server had not sent everything, and so did not know what had come.
-    pub(super) was_behind: bool,
 }
 
 impl RecoveringClient {
@@ -142,7 +140,6 @@ impl RecoveringClient {
             heard: Vec::new(),
             read: BTreeMap::new(),
             signals: BTreeSet::new(),
-            was_behind: false,
         }
     }
 
@@ -168,7 +165,6 @@ impl RecoveringClient {
     /// Its connection is no more, or it takes it for lost; the server may hear of it or not.
     pub(crate) fn lose(&mut self, net: &mut Network, how: u64) {
         let Some(socket) = self.socket else { return };
-        self.was_behind |= net.is_behind(socket);
         match how {
             0 => net.reset(socket),
             1 => {
@@ -252,7 +248,7 @@ impl RecoveringClient {
         to: usize,
         user: &str,
     ) {
-        testimony.send_note(key, to);
+        testimony.send_note(key, to, self.socket.expect("it is connected"));
         let fields = format!(r#","toUserId":"{user}","content":"{key}""#);
         self.ask(net, "message", &fields, Asked::SentDirect(key.to_owned()));
     }
@@ -409,7 +405,8 @@ impl RecoveringClient {
 
     fn message(&mut self, told: &Value, testimony: &mut DurabilityChecker) {
         let Some(room) = told["roomId"].as_str() else {
-            return testimony.note_heard(text(told, "content"), self.number, self.user, self.was_behind);
+            let socket = self.socket.expect("it is connected");
+            return testimony.note_heard(text(told, "content"), self.user, socket);
         };
         let place = self.rooms.get_mut(room).filter(|place| place.is_member);
         let place = place.unwrap_or_else(|| panic!("client {} is not in {room}: {told}", self.number));

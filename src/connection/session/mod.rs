@@ -204,6 +204,23 @@ impl EngineIoSession {
         matches!(self.transport, SessionTransport::Polling(_))
     }
 
+    /// Whether packets are queued for the next poll.
+    pub fn has_queued(&self) -> bool {
+        matches!(&self.transport, SessionTransport::Polling(polling) if !polling.frames.is_empty())
+    }
+
+    /// Sends a ping of the heartbeat now, unless one is unanswered, or the client is the one that pings, or it polls. Whether
+    /// it was sent.
+    pub fn ping(&mut self, context: &mut SessionContext<'_>) -> bool {
+        let is_sent = matches!(self.transport, SessionTransport::WebSocket(_))
+            && self.version == Version::V4
+            && self.pulse.ping(context.mono, context.settings.heartbeat);
+        if is_sent {
+            self.send(EngineIoPacket::text(PacketKind::Ping, ""), context);
+        }
+        is_sent
+    }
+
     /// Destination of outgoing frames.
     pub fn route(&self) -> SessionRoute {
         match &self.transport {

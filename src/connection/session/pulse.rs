@@ -38,6 +38,15 @@ impl HeartbeatTimer {
         }
     }
 
+    /// Whether a ping may be sent ahead of its time (version 4): none is unanswered. It counts as sent.
+    pub(super) fn ping(&mut self, mono: u64, heartbeat: Heartbeat) -> bool {
+        let may_ping = !self.is_last;
+        if may_ping {
+            *self = Self { due: mono + heartbeat.timeout_ms, is_last: true };
+        }
+        may_ping
+    }
+
     /// The action due at `mono`.
     pub(super) fn beat(&mut self, mono: u64, heartbeat: Heartbeat) -> HeartbeatAction {
         if self.is_last {

@@ -1,8 +1,9 @@
 //! Direct messages: stored first, then delivered to the connections of their user, and deleted once a connection has
-//! acknowledged them. A message for an offline user waits for the next connection.
+//! acknowledged them. A message for an offline user waits for the next connection, and so does one that no connection has
+//! acknowledged yet: each connection gets it once.
 //!
-//! Storage may be asked for waiting messages while some of them are in transit, to storage or to a connection. The stages
-//! noted here prevent a second delivery of those.
+//! A user's messages keep the order in which they were stored. While earlier ones are being read from storage, or wait there,
+//! later ones are kept back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,6 +27,9 @@ use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 use crate::owner::embedded::users::UserStore;
 
+/// Messages of a user without acknowledgement. Beyond that, further ones wait in storage until some are acknowledged.
+const UNACKNOWLEDGED_MAX: usize = 512;
+
 /// The stage of a direct message.
 #[derive(Debug, PartialEq, Eq)]
 enum DeliveryStage {
@@ -41,14 +45,23 @@ enum DeliveryStage {
     Deleted,
 }
 
+impl DeliveryStage {
+    /// Whether storage has the message, and it need not be delivered to the connections that were present.
+    fn is_delivered(&self) -> bool {
+        matches!(self, Self::Delivered(_) | Self::Acknowledged)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct DirectDeliveries {
-    /// The messages in transit, by user; users without any are absent.
+    /// The messages in transit, by user, in order; users without any are absent.
     stages: BTreeMap<Name, Vec<InTransit>>,
-    /// The users whose waiting messages are requested from storage.
-    requested: BTreeSet<Name>,
+    /// The users whose messages are requested from storage, with the messages stored meanwhile.
+    requested: BTreeMap<Name, Vec<Arc<Direct>>>,
     /// The users for whom messages wait in storage.
     waiting: BTreeSet<Name>,
+    /// The users that storage is, or will be, asked about, with the number of messages that depend on it.
+    unknown: BTreeMap<Name, u32>,
     /// Bytes of the stored messages of a user, or more: messages can have expired. Never 0.
     bytes: BTreeMap<Name, u64>,
 }
@@ -93,14 +106,9 @@ impl DirectDeliveries {
         self.waiting.insert(user);
     }
 
-    fn set_stage(&mut self, user: &Name, direct: &Direct, stage: DeliveryStage) {
-        match self.stage(user, direct.id) {
-            Some(known) => *known = stage,
-            None => {
-                let entry = InTransit { id: direct.id, bytes: direct.content.bytes() as u64, stage };
-                self.stages.entry(user.clone()).or_default().push(entry);
-            }
-        }
+    fn add_stage(&mut self, user: &Name, direct: &Direct, stage: DeliveryStage) {
+        let entry = InTransit { id: direct.id, bytes: direct.content.bytes() as u64, stage };
+        self.stages.entry(user.clone()).or_default().push(entry);
     }
 
     fn stage(&mut self, user: &Name, id: Uuid) -> Option<&mut DeliveryStage> {
@@ -128,11 +136,9 @@ impl DirectDeliveries {
         self.retain(user, |_, stage| *stage != DeliveryStage::Deleted);
     }
 
-    /// Whether a request now would return messages that were delivered already.
-    fn is_delivering(&self, user: &Name) -> bool {
-        let is_delivered =
-            |known: &InTransit| matches!(known.stage, DeliveryStage::Delivered(_) | DeliveryStage::Acknowledged);
-        self.requested.contains(user) || self.stages.get(user).is_some_and(|known| known.iter().any(is_delivered))
+    /// Whether messages of a user were delivered and are not deleted.
+    fn has_delivered(&self, user: &Name) -> bool {
+        self.stages.get(user).is_some_and(|known| known.iter().any(|known| known.stage.is_delivered()))
     }
 
     /// Sends a message to a user that is online or known to storage. Without storage it is delivered to the present
@@ -156,14 +162,29 @@ impl DirectDeliveries {
             return Ok(Some(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
         }
         turn.check_store()?;
-        if users.is_present(&user) || self.waiting.contains(&user) {
+        let is_known = users.is_present(&user) || self.waiting.contains(&user);
+        // The order of messages is kept if the user connects meanwhile.
+        if is_known && !self.unknown.contains_key(&user) {
             self.store(turn, user, by, content);
-        } else if turn.core.barrier.is_busy() {
+            return Ok(None);
+        }
+        *self.unknown.entry(user.clone()).or_default() += 1;
+        if turn.core.barrier.is_busy() {
             turn.hold([], PendingEffect::DirectToUnknownUser { user, by, content });
         } else {
             Self::look_up_recipient(turn, user, by, content);
         }
         Ok(None)
+    }
+
+    /// A message no longer depends on whether storage knows its user.
+    pub(super) fn end_lookup(&mut self, user: &Name) {
+        if let Some(count) = self.unknown.get_mut(user) {
+            *count -= 1;
+            if *count == 0 {
+                self.unknown.remove(user);
+            }
+        }
     }
 
     /// Requests whether storage knows the recipient of a message.
@@ -180,6 +201,7 @@ impl DirectDeliveries {
         (user, by, content): (Name, Identity, Content),
         result: StorageResult,
     ) {
+        self.end_lookup(&user);
         match result {
             Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content),
             Ok(_) if users.is_present(&user) => self.store(turn, user, by, content),
@@ -223,14 +245,32 @@ impl DirectDeliveries {
     fn keep(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
         let direct = new_direct(turn, by, content);
         self.add_bytes(&user, direct.content.bytes() as u64);
-        self.set_stage(&user, &direct, DeliveryStage::Storing);
+        self.add_stage(&user, &direct, DeliveryStage::Storing);
         let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
         turn.hold([record], PendingEffect::DirectMessage { user, direct });
     }
 
-    /// A message is committed. It is delivered to the user's connections, or waits for the next one.
+    /// A message is committed. It is delivered to the user's connections, or waits: for the next one, or for earlier ones.
     pub(super) fn stored(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, direct: Arc<Direct>) {
-        self.deliver(turn, user, direct, users.connections_of(user).iter().copied().collect());
+        if self.requested.contains_key(user) {
+            self.remove(user, direct.id);
+            // One too many shows that the rest is in storage only.
+            let meanwhile = self.requested.get_mut(user);
+            if let Some(meanwhile) = meanwhile.filter(|meanwhile| meanwhile.len() <= UNACKNOWLEDGED_MAX) {
+                meanwhile.push(direct);
+            }
+            return;
+        }
+        let is_full = self.stages.get(user).is_some_and(|known| known.len() > UNACKNOWLEDGED_MAX);
+        if is_full || self.waiting.contains(user) || users.connections_of(user).is_empty() {
+            self.remove(user, direct.id);
+            self.note_waiting(user.clone());
+            return self.request_if_waiting(turn, users, user);
+        }
+        if let Some(stage) = self.stage(user, direct.id) {
+            *stage = DeliveryStage::Delivered(SmallVec::new());
+        }
+        self.deliver(turn, users, user, &direct);
     }
 
     /// Storage has refused a message.
@@ -239,23 +279,20 @@ impl DirectDeliveries {
         self.remove(user, direct.id);
     }
 
-    fn deliver(
-        &mut self,
-        turn: &mut Turn<'_>,
-        user: &Name,
-        direct: Arc<Direct>,
-        connections: SmallVec<[ConnectionId; 2]>,
-    ) {
-        if connections.is_empty() {
-            self.remove(user, direct.id);
-            self.note_waiting(user.clone());
-            return;
+    /// Delivers a stored message to the connections of an online user that do not have it.
+    fn deliver(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name, direct: &Arc<Direct>) {
+        if self.stage(user, direct.id).is_none() {
+            self.add_stage(user, direct, DeliveryStage::Delivered(SmallVec::new()));
         }
-        for &to in &connections {
-            let (user, direct) = (user.clone(), direct.clone());
-            turn.send(to.place().shard, ShardMessage::DeliverDurable { to, user, direct });
+        if let Some(DeliveryStage::Delivered(known)) = self.stage(user, direct.id) {
+            for &to in users.connections_of(user) {
+                if !known.contains(&to) {
+                    known.push(to);
+                    let (user, direct) = (user.clone(), direct.clone());
+                    turn.send(to.place().shard, ShardMessage::DeliverDurable { to, user, direct });
+                }
+            }
         }
-        self.set_stage(user, &direct, DeliveryStage::Delivered(connections));
     }
 
     /// A connection has acknowledged a message: it is deleted from storage.
@@ -276,25 +313,22 @@ impl DirectDeliveries {
         id: Uuid,
         is_committed: bool,
     ) {
-        let is_requested = self.requested.contains(user);
-        let known = self.stages.get_mut(user).into_iter().flatten().find(|known| known.id == id);
+        let known = self.stages.get(user).into_iter().flatten().find(|known| known.id == id);
         debug_assert!(known.is_some(), "invariant: an acknowledged message is in transit");
         if !is_committed {
             // Storage still has the message. The acknowledgement is repeated when storage returns it.
-            if let Some(known) = known {
-                known.stage = DeliveryStage::AckRefused;
+            if let Some(stage) = self.stage(user, id) {
+                *stage = DeliveryStage::AckRefused;
             }
             return self.note_waiting(user.clone());
         }
-        if let Some(known) = known {
-            known.stage = DeliveryStage::Deleted;
-            let bytes = known.bytes;
-            self.subtract_bytes(user, bytes);
+        let bytes = known.map_or(0, |known| known.bytes);
+        self.subtract_bytes(user, bytes);
+        match (self.requested.contains_key(user), self.stage(user, id)) {
+            (true, Some(stage)) => *stage = DeliveryStage::Deleted,
+            _ => self.remove(user, id),
         }
-        if !is_requested {
-            self.remove(user, id);
-        }
-        self.request_if_waiting(turn, users, user, None);
+        self.request_if_waiting(turn, users, user);
     }
 
     /// A connection has ended, perhaps before it received its messages.
@@ -309,64 +343,73 @@ impl DirectDeliveries {
         if is_undelivered {
             self.note_waiting(user.clone());
         }
-        self.request_if_waiting(turn, users, user, None);
+        self.request_if_waiting(turn, users, user);
     }
 
     /// Storage works again: requests the waiting messages of all online users.
     pub(super) fn request_all(&mut self, turn: &mut Turn<'_>, users: &UserStore) {
         for user in self.waiting.clone() {
-            self.request_if_waiting(turn, users, &user, None);
+            self.request_if_waiting(turn, users, &user);
         }
     }
 
-    /// Requests the waiting messages of a user that is online: for the connection `arrival`, or for all connections.
-    pub(super) fn request_if_waiting(
-        &mut self,
-        turn: &mut Turn<'_>,
-        users: &UserStore,
-        user: &Name,
-        arrival: Option<ConnectionId>,
-    ) {
-        if !users.connections_of(user).is_empty() && !self.is_delivering(user) && self.waiting.remove(user) {
-            self.requested.insert(user.clone());
+    /// Requests the messages of a user for a connection that has arrived: those that wait, and those that no connection has
+    /// acknowledged.
+    pub(super) fn request_for_arrival(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name) {
+        if self.waiting.contains(user) || self.has_delivered(user) {
+            self.request(turn, users, user);
+        }
+    }
+
+    /// Requests the waiting messages of a user that is online. A request would also return messages that were delivered, so
+    /// their acknowledgements come first.
+    fn request_if_waiting(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name) {
+        if self.waiting.contains(user) && !self.has_delivered(user) {
+            self.request(turn, users, user);
+        }
+    }
+
+    /// Requests the messages of a user from storage, unless that was done, or the user is offline.
+    pub(super) fn request(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name) {
+        if !users.connections_of(user).is_empty() && !self.requested.contains_key(user) {
+            self.waiting.remove(user);
+            self.requested.insert(user.clone(), Vec::new());
             let query = StorageQuery::Directs { user: user.clone(), limit: PAGE_MESSAGES };
-            turn.request(StorageRequest::Directs { user: user.clone(), arrival }, query);
+            turn.request(StorageRequest::Directs { user: user.clone() }, query);
         }
     }
 
-    /// The result of [`StorageRequest::Directs`].
-    pub(super) fn found(
-        &mut self,
-        turn: &mut Turn<'_>,
-        users: &UserStore,
-        user: Name,
-        arrival: Option<ConnectionId>,
-        result: StorageResult,
-    ) {
-        let present = users.connections_of(&user);
-        self.requested.remove(&user);
-        // If the connection that caused the request has ended, the messages are for the present ones.
-        let connections: SmallVec<[ConnectionId; 2]> = match arrival.filter(|arrival| present.contains(arrival)) {
-            Some(arrival) => [arrival].into_iter().collect(),
-            None => present.iter().copied().collect(),
-        };
+    /// The result of [`StorageRequest::Directs`]. Each present connection gets the messages that it does not have.
+    pub(super) fn found(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, result: StorageResult) {
+        let meanwhile = self.requested.remove(&user).unwrap_or_default();
         let Ok(StorageReply::Directs { directs, complete }) = result else {
             self.remove_deleted(&user);
             turn.defer_by(limits::DIRECTS_AGAIN_MS, DeferredTask::RequestDirects(user.clone()));
             return self.note_waiting(user);
         };
-        if !complete || connections.is_empty() {
+        let is_online = !users.connections_of(&user).is_empty();
+        // What was stored meanwhile follows the rest, and waits for that.
+        let is_whole = complete && meanwhile.len() <= UNACKNOWLEDGED_MAX;
+        let is_left = if is_online { !is_whole } else { !complete || !directs.is_empty() || !meanwhile.is_empty() };
+        if is_left {
             self.note_waiting(user.clone());
         }
         for direct in directs {
             match self.stage(&user, direct.id) {
-                None if connections.is_empty() => {}
-                None => self.deliver(turn, &user, Arc::new(direct), connections.clone()),
                 Some(DeliveryStage::AckRefused) => self.acknowledge(&mut turn.core.barrier, &user, direct.id),
-                Some(_) => {}
+                None | Some(DeliveryStage::Delivered(_)) if is_online => {
+                    self.deliver(turn, users, &user, &Arc::new(direct));
+                }
+                _ => {}
+            }
+        }
+        if is_online && is_whole {
+            for direct in &meanwhile {
+                self.deliver(turn, users, &user, direct);
             }
         }
         self.remove_deleted(&user);
+        self.request_if_waiting(turn, users, &user);
     }
 
     /// Checks the stages against the user's connections and the pending effects and requests.
@@ -385,13 +428,13 @@ impl DirectDeliveries {
                     DeliveryStage::Delivered(to) => {
                         !to.is_empty() && to.iter().all(|to| users.connections_of(user).contains(to))
                     }
-                    DeliveryStage::Deleted => self.requested.contains(user),
+                    DeliveryStage::Deleted => self.requested.contains_key(user),
                     DeliveryStage::AckRefused => true,
                 };
                 assert!(is_consistent, "direct messages: {stage:?} has the effect or the connection it waits for");
             }
         }
-        for user in &self.requested {
+        for user in self.requested.keys() {
             assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
         }
     }

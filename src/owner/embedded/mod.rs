@@ -322,7 +322,7 @@ impl Parts<'_> {
             DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
             DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
             DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
-            DeferredTask::RequestDirects(name) => directs.request_if_waiting(turn, users, &name, None),
+            DeferredTask::RequestDirects(name) => directs.request(turn, users, &name),
         }
     }
 
@@ -369,6 +369,7 @@ impl Parts<'_> {
             }
             PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
             PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, &direct),
+            PendingEffect::DirectToUnknownUser { user, .. } => directs.end_lookup(&user),
             PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
             PendingEffect::SessionEnd { .. }
             | PendingEffect::SessionDeletion
@@ -376,7 +377,6 @@ impl Parts<'_> {
             | PendingEffect::UserCount
             | PendingEffect::RoomOperation { .. }
             | PendingEffect::RoomCreation(_)
-            | PendingEffect::DirectToUnknownUser { .. }
             | PendingEffect::Reply(_)
             | PendingEffect::RetriedClaim(_) => {}
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
@@ -418,7 +418,7 @@ impl Parts<'_> {
             }
             StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
             StorageRequest::UserCount(stats) => turn.reply(users_counted(*stats, result)),
-            StorageRequest::Directs { user, arrival } => directs.found(turn, users, user, arrival, result),
+            StorageRequest::Directs { user } => directs.found(turn, users, user, result),
         }
     }
 }

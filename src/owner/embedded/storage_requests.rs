@@ -46,8 +46,8 @@ pub(super) enum StorageRequest {
     LastSeen,
     /// The number of users in the store, for statistics of those who are here.
     UserCount(Box<PresenceStats>),
-    /// The stored direct messages of a user. `arrival` is the connection that caused the request.
-    Directs { user: Name, arrival: Option<ConnectionId> },
+    /// The stored direct messages of a user.
+    Directs { user: Name },
 }
 
 /// A connection that is about to be a member again, while storage is asked for the messages it has missed.

@@ -163,7 +163,7 @@ impl UserStore {
         {
             reply = Reply::Claimed(device);
         }
-        directs.request_if_waiting(turn, self, &name, Some(connection));
+        directs.request_for_arrival(turn, self, &name);
         self.schedule_offline(turn, name);
         Ok(Some(reply))
     }

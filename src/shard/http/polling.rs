@@ -26,6 +26,7 @@ use crate::shard::http::upgrade::Upgrade;
 use crate::shard::namespaces::Handshake;
 use crate::shard::namespaces::Namespacing;
 use crate::shard::net::accept_key;
+use crate::shard::recovery::proofs::Proving;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
 use crate::shard::sessions::{Application, Found};
@@ -99,6 +100,7 @@ impl<'a> Polling<'a> {
                     return self.refuse_request(now, slot, head, used, EngineIoRefusal::Jsonp);
                 }
                 self.await_answer(slot, link, self.core.net.session_form(slot, head));
+                Proving::on(self.core).polled(at);
                 let poll = Poll { to: slot.raw(), jsonp: query.jsonp };
                 EngineIo::on(self.core).feed(now, at, |session, context| session.poll(poll, context));
                 Step::Read(used)

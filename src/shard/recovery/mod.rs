@@ -7,6 +7,7 @@
 
 pub(super) mod appearances;
 mod lost;
+pub(super) mod proofs;
 pub(super) mod resume;
 pub(super) mod resume_socketio;
 pub(super) mod returns;
@@ -14,11 +15,7 @@ pub(super) mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use uuid::Uuid;
-
-use crate::base::Name;
 use crate::base::handle::{ConnSlot, PeerKey, RoomSlot};
-use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::codec::recovery::RecoveryKey;
@@ -29,6 +26,7 @@ use crate::shard::net::Net;
 
 pub(super) use appearances::Appearance;
 use lost::LostSessions;
+use proofs::Proofs;
 use resume::RawResume;
 use returns::Returns;
 
@@ -45,8 +43,8 @@ pub(super) struct Recovery {
     resumes: BTreeMap<ConnSlot, RawResume>,
     /// Socket.IO peers that were recovered, or are being recovered.
     pub(super) returns: Returns,
-    /// Durable messages that were sent to their connections, and whose sockets may not have taken them yet.
-    pub(super) unconfirmed: Vec<(ConnectionId, Name, Uuid)>,
+    /// Direct messages without proof of receipt.
+    pub(super) proofs: Proofs,
     /// Appearances of members in rooms, where they are not the default.
     pub(super) appearances: Map<(PeerKey, RoomSlot), Appearance>,
     /// The key of the recovery tokens.
@@ -62,7 +60,7 @@ impl Recovery {
             lost: LostSessions::new(window_ms, seed),
             resumes: BTreeMap::new(),
             returns: Returns::default(),
-            unconfirmed: Vec::new(),
+            proofs: Proofs::new(seed),
             appearances: map(seed),
             key: RecoveryKey::new(key),
         }
@@ -98,6 +96,7 @@ impl Recovery {
             assert!(net.conns.contains(*slot), "invariant: a raw client that is being recovered has a connection");
         }
         self.returns.check_invariants(net);
+        self.proofs.check_invariants(net);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TCP proxy between a server and Redis that injects faults: cut connections, dropped bytes, lost publications.
+//! A TCP proxy between a server and Redis, or a client and a server, that injects faults: cut connections, dropped bytes, lost publications.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -24,6 +24,8 @@ struct Faults {
     /// The port that new connections lead to, and how often it has changed.
     target: AtomicU16,
     moves: AtomicUsize,
+    /// How often the connections of the moment fell silent: in both directions, and on the way to the client.
+    silences: [AtomicUsize; 2],
 }
 
 impl FaultProxy {
@@ -62,6 +64,12 @@ impl FaultProxy {
         self.faults.drops_all.store(true, Ordering::Release);
     }
 
+    /// The connections of this moment pass no more bytes, and do not end; later ones are as before. `is_one_way`: what the
+    /// client sends still arrives.
+    pub fn silence(&self, is_one_way: bool) {
+        self.faults.silences[usize::from(is_one_way)].fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Passes requests to Redis and drops its replies until [`FaultProxy::restore`]. Connections that exist meanwhile
     /// receive no replies afterwards.
     pub fn drop_replies(&self) {
@@ -94,6 +102,12 @@ impl FaultProxy {
     }
 }
 
+impl Faults {
+    fn silences(&self) -> [usize; 2] {
+        [0, 1].map(|at| self.silences[at].load(Ordering::Acquire))
+    }
+}
+
 /// The faults that one connection has met and keeps.
 #[derive(Default)]
 struct Met {
@@ -108,6 +122,7 @@ fn forward(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
     let met = Arc::new(Met::default());
     let is_late = faults.drops_published.load(Ordering::Acquire);
     let moves = faults.moves.load(Ordering::Acquire);
+    let silences = faults.silences();
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(Duration::from_millis(20))).expect("a socket");
     }
@@ -126,6 +141,10 @@ fn forward(client: TcpStream, server: TcpStream, faults: &Arc<Faults>) {
                 };
                 if faults.is_cut.load(Ordering::Acquire) || faults.moves.load(Ordering::Acquire) != moves {
                     break;
+                }
+                let silent = faults.silences();
+                if silent[0] != silences[0] || !is_request && silent[1] != silences[1] {
+                    continue;
                 }
                 let bytes = &bytes[..count];
                 let is_dropped = met.drops(&faults, is_request, is_late, bytes);

@@ -6,7 +6,8 @@
 //!   [`tcp_client`] (byte by byte), [`http`], [`engineio`] (polling and WebSocket), [`packages`] (Socket.IO clients
 //!   from npm and PyPI).
 //! - Checks: [`room_log`] compares a room's history with what clients received.
-//! - Fault injection: [`fault_proxy`] between a server and Redis. [`control_pair`] detects a fault that affects
+//! - Fault injection: [`fault_proxy`] between a server and Redis or its clients. [`direct_campaign`] sends messages to users
+//!   whose connections fail. [`control_pair`] detects a fault that affects
 //!   uninvolved clients.
 //! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`mod@bench`].
 //! - [`token`], [`frame`], [`directory`], [`workspace`].
@@ -17,6 +18,7 @@ pub mod bench;
 pub mod chromium;
 pub mod client;
 pub mod control_pair;
+pub mod direct_campaign;
 pub mod directory;
 pub mod engineio;
 pub mod fault_proxy;

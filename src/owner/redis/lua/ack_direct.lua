@@ -1,5 +1,4 @@
 -- ack_direct: mirrors domain/user.rs
--- Removes a direct message that a connection has received.
-local id = ARGV[6]
-forget_direct(id)
+-- Removes direct messages that a connection has received.
+for at = 6, #ARGV do forget_direct(ARGV[at]) end
 return '{}'

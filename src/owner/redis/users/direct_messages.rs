@@ -4,6 +4,9 @@
 //! Each message is delivered once to each connection: a message that waits already by the answer to the connection's attach,
 //! a later one by the channel of its node. This node notes its deliveries, so that no connection gets a message twice when
 //! the node asks for waiting messages again.
+//!
+//! A user's messages keep their order. While this node awaits earlier ones from Redis, or leaves them there, it keeps later
+//! ones back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +27,9 @@ use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::users::UserCall;
 use crate::owner::redis::wire::{self, WireDirect};
 
+/// Messages of a user without confirmation on this node. Beyond that, further ones stay in Redis until some are confirmed.
+const UNCONFIRMED_MAX: usize = 512;
+
 /// Progress of a message on this node.
 enum DirectState {
     /// It was delivered to these connections; none of them has confirmed it.
@@ -38,8 +44,10 @@ enum DirectState {
 #[derive(Default)]
 pub(super) struct DirectMessages {
     states: BTreeMap<Name, Vec<(Uuid, DirectState)>>,
-    /// Users with more waiting messages than one answer holds.
+    /// Users with more waiting messages in Redis than this node has delivered.
     more: BTreeSet<Name>,
+    /// Users whose waiting messages are awaited from Redis, with those published meanwhile.
+    awaited: BTreeMap<Name, Vec<Arc<Direct>>>,
     /// Received messages to be removed from Redis.
     acks: Vec<(Name, Uuid)>,
     /// Connections whose attach is under way, with the messages for them since.
@@ -74,6 +82,8 @@ impl DirectMessages {
             }
             for message in meanwhile {
                 match message {
+                    // It follows the others.
+                    ShardMessage::DeliverDurable { .. } if has_more => {}
                     ShardMessage::DeliverDurable { to, user, direct } => self.deliver(turn, &user, &direct, to),
                     message => turn.send(connection.place().shard, message),
                 }
@@ -81,7 +91,16 @@ impl DirectMessages {
         }
     }
 
-    /// Delivers waiting messages to all connections of a user on this node that do not have them.
+    /// The waiting messages of a user are requested for all connections on this node. Until they are there, later ones are
+    /// kept back.
+    pub(super) fn await_waiting(&mut self, directory: &LocalUsers, user: &Name) {
+        if !directory.connections(user).is_empty() {
+            self.awaited.entry(user.clone()).or_default();
+        }
+    }
+
+    /// Delivers waiting messages to all connections of a user on this node that do not have them, then those that were
+    /// published meanwhile.
     pub(super) fn deliver_waiting(
         &mut self,
         turn: &mut OwnerTurn<'_>,
@@ -89,11 +108,37 @@ impl DirectMessages {
         waiting: Vec<WireDirect>,
         has_more: bool,
     ) {
-        self.note_more(user, has_more);
-        for direct in waiting {
-            let direct = Arc::new(Direct::from(direct));
+        let meanwhile = self.awaited.remove(user).unwrap_or_default();
+        let is_whole = !has_more && meanwhile.len() <= UNCONFIRMED_MAX;
+        self.note_more(user, !is_whole);
+        let waiting = waiting.into_iter().map(|direct| Arc::new(Direct::from(direct)));
+        for direct in waiting.chain(meanwhile.into_iter().filter(|_| is_whole)) {
             for to in SmallVec::<[ConnectionId; 2]>::from_slice(turn.node.directory.connections(user)) {
                 self.deliver(turn, user, &direct, to);
+            }
+        }
+    }
+
+    /// Delivers a published message to connections of this node, unless earlier ones are still to come.
+    pub(super) fn deliver_published(
+        &mut self,
+        turn: &mut OwnerTurn<'_>,
+        user: &Name,
+        direct: &Arc<Direct>,
+        connections: impl Iterator<Item = ConnectionId>,
+    ) {
+        if self.states.get(user).is_some_and(|known| known.len() > UNCONFIRMED_MAX) {
+            self.note_more(user, true);
+        }
+        let is_awaited = self.awaited.contains_key(user);
+        // One too many shows that the rest is in Redis only.
+        let meanwhile = self.awaited.get_mut(user);
+        if let Some(meanwhile) = meanwhile.filter(|meanwhile| meanwhile.len() <= UNCONFIRMED_MAX) {
+            meanwhile.push(direct.clone());
+        }
+        for to in connections {
+            if self.arriving.contains_key(&to) || !is_awaited && !self.more.contains(user) {
+                self.deliver(turn, user, direct, to);
             }
         }
     }
@@ -161,8 +206,9 @@ impl DirectMessages {
         }
     }
 
-    /// A connection has ended. Messages that no other connection has stay in Redis.
-    pub(super) fn end_connection(&mut self, user: &Name, connection: ConnectionId) {
+    /// A connection has ended. Messages that no other connection has stay in Redis. Returns whether more messages of the user
+    /// are to be requested.
+    pub(super) fn end_connection(&mut self, directory: &LocalUsers, user: &Name, connection: ConnectionId) -> bool {
         self.arriving.remove(&connection);
         self.remove(user, |_, state| match state {
             DirectState::Delivered(known) => {
@@ -171,6 +217,15 @@ impl DirectMessages {
             }
             DirectState::AckPending | DirectState::AckFailed => false,
         });
+        if directory.connections(user).is_empty() {
+            self.more.remove(user);
+            self.awaited.remove(user);
+        }
+        self.wants_more(user)
+    }
+
+    fn wants_more(&mut self, user: &Name) -> bool {
+        !self.states.contains_key(user) && self.more.remove(user)
     }
 
     /// A connection of a user has received a message.
@@ -181,16 +236,19 @@ impl DirectMessages {
         }
     }
 
-    /// Redis has removed a message; whether more messages of the user are to be requested.
-    pub(super) fn acknowledged(&mut self, user: &Name, id: Uuid) -> bool {
-        self.remove(user, |known, _| known == id);
-        !self.states.contains_key(user) && self.more.remove(user)
+    /// Redis has removed messages; whether more messages of the user are to be requested.
+    pub(super) fn acknowledged(&mut self, user: &Name, ids: &[Uuid]) -> bool {
+        self.remove(user, |known, _| ids.contains(&known));
+        self.wants_more(user)
     }
 
-    pub(super) fn ack_failed(&mut self, user: &Name, id: Uuid) {
-        if let Some(state) = self.state(user, id) {
-            debug_assert!(!matches!(state, DirectState::Delivered(_)), "invariant: only received messages are removed");
-            *state = DirectState::AckFailed;
+    pub(super) fn ack_failed(&mut self, user: &Name, ids: &[Uuid]) {
+        for id in ids {
+            if let Some(state) = self.state(user, *id) {
+                let is_received = !matches!(state, DirectState::Delivered(_));
+                debug_assert!(is_received, "invariant: only received messages are removed");
+                *state = DirectState::AckFailed;
+            }
         }
     }
 
@@ -208,11 +266,17 @@ impl DirectMessages {
         !self.acks.is_empty()
     }
 
-    /// Calls the script that removes a message, for each received one.
+    /// Calls the script that removes messages, for the received ones of each user.
     pub(super) fn flush(&mut self, turn: &mut OwnerTurn<'_>) {
-        for (user, id) in std::mem::take(&mut self.acks) {
-            let purpose = |user| CallPurpose::User(user, UserCall::AckDirect(id));
-            turn.call_user(&scripts::ACK_DIRECT, user, None, purpose, vec![wire::message_id(id)]);
+        let acks = std::mem::take(&mut self.acks);
+        let mut by_user: BTreeMap<Name, Vec<Uuid>> = BTreeMap::new();
+        for (user, id) in acks {
+            by_user.entry(user).or_default().push(id);
+        }
+        for (user, ids) in by_user {
+            let arguments = ids.iter().map(|id| wire::message_id(*id)).collect();
+            let purpose = |user| CallPurpose::User(user, UserCall::AckDirects(ids));
+            turn.call_user(&scripts::ACK_DIRECT, user, None, purpose, arguments);
         }
     }
 
@@ -227,6 +291,9 @@ impl DirectMessages {
                 let is_local = to.iter().all(|to| directory.connections(user).contains(to));
                 assert!(!to.is_empty() && is_local, "invariant: messages are delivered to connections of their user");
             }
+        }
+        for user in self.awaited.keys() {
+            assert!(directory.contains(user), "invariant: messages are awaited for local users");
         }
         for (user, id) in &self.acks {
             let is_pending = self.states.get(user).is_some_and(|known| {

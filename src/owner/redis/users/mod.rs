@@ -65,8 +65,8 @@ pub(super) enum UserCall {
     CountRoom,
     /// Removal of a room that is gone from those the user has made.
     ForgetRoom,
-    /// A direct message has been received.
-    AckDirect(Uuid),
+    /// Direct messages have been received.
+    AckDirects(Vec<Uuid>),
     /// With the rooms of ended connections.
     Restore(Vec<Name>),
     /// Removal of the connections on this dead node.
@@ -249,17 +249,27 @@ impl Users {
         (parting, rooms): (DisconnectKind, Vec<Name>),
         to: Requester,
     ) {
-        self.remove_connection(turn, &name, connection);
+        let wants_more = self.remove_connection(turn, &name, connection);
+        let restored = wants_more.then(|| name.clone());
         let may_return = parting == DisconnectKind::Lost && turn.node.rules.presence_grace_ms > 0;
         let arguments = vec![wire::connection(connection), wire::number(may_return.into()), wire::json(&rooms)];
         let purpose = |name| CallPurpose::User(name, UserCall::Detach(rooms));
         turn.call_user(&scripts::DETACH, name, Some(to), purpose, arguments);
+        if let Some(name) = restored {
+            self.restore(turn, name, Vec::new());
+        }
     }
 
-    /// A connection has ended on this node.
-    fn remove_connection(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) {
+    /// A connection has ended on this node. Returns whether direct messages are to be requested for the others.
+    fn remove_connection(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) -> bool {
         turn.node.directory.remove(name, connection);
-        self.directs.end_connection(name, connection);
+        self.directs.end_connection(&turn.node.directory, name, connection)
+    }
+
+    /// Names the connections of a user on this node in Redis, and asks for the user's waiting messages.
+    fn restore(&mut self, turn: &mut OwnerTurn<'_>, user: Name, rooms: Vec<Name>) {
+        self.directs.await_waiting(&turn.node.directory, &user);
+        restore(turn, user, rooms);
     }
 
     /// Counts a registered name, if there is room for one.
@@ -344,9 +354,9 @@ impl Users {
                 Some(live) => Reply::Connections(vec![live.0]),
                 None => Reply::Registered(None),
             },
-            UserCall::AckDirect(id) => {
-                if self.directs.acknowledged(&name, id) {
-                    restore(turn, name, Vec::new());
+            UserCall::AckDirects(ids) => {
+                if self.directs.acknowledged(&name, &ids) {
+                    self.restore(turn, name, Vec::new());
                 }
                 return;
             }
@@ -365,6 +375,7 @@ impl Users {
             }
             // Redis did not have the connection.
             UserCall::Detach(_) => self.note_done(turn, name),
+            UserCall::Restore(_) => self.directs.deliver_waiting(turn, name, Vec::new(), false),
             _ => {}
         }
     }
@@ -379,7 +390,7 @@ impl Users {
             }
             UserCall::Detach(rooms) | UserCall::Restore(rooms) => self.stale.add(name, rooms),
             UserCall::GoOffline => self.stale.add(name, Vec::new()),
-            UserCall::AckDirect(id) => self.directs.ack_failed(&name, id),
+            UserCall::AckDirects(ids) => self.directs.ack_failed(&name, &ids),
             UserCall::Introduce(..) | UserCall::SetStatus | UserCall::Send(_) | UserCall::Push => return,
             UserCall::Connections | UserCall::Look(_) | UserCall::Register | UserCall::Withdraw => return,
             UserCall::SpendRest | UserCall::CountRoom | UserCall::ForgetRoom | UserCall::Purge(_) => return,
@@ -422,7 +433,9 @@ impl Users {
                 self.stale.due();
                 if turn.node.redis != RedisState::Unreachable {
                     self.directs.retry_acks();
-                    self.stale.restore_some(turn);
+                    for (user, rooms) in self.stale.take_portion(turn) {
+                        self.restore(turn, user, rooms);
+                    }
                 }
             }
         }
@@ -440,9 +453,8 @@ impl Users {
         match publication {
             UserPublication { direct: Some(direct), connections, .. } => {
                 let direct = Arc::new(direct.into());
-                for WireConnectionId(to) in connections.into_iter().flatten() {
-                    self.directs.deliver(turn, &user, &direct, to);
-                }
+                let connections = connections.into_iter().flatten().map(|WireConnectionId(to)| to);
+                self.directs.deliver_published(turn, &user, &direct, connections);
             }
             UserPublication { pushed: Some(direct), connections, .. } => {
                 let direct = Arc::new(direct.into());
@@ -481,7 +493,10 @@ impl Users {
 
     /// Redis can have missed any change of this node's users, or have lost them: all are restored.
     pub(super) fn restore_all(&mut self, turn: &mut OwnerTurn<'_>) {
-        turn.node.directory.names().for_each(|user| self.stale.add(user.clone(), Vec::new()));
+        for user in turn.node.directory.names() {
+            self.stale.add(user.clone(), Vec::new());
+            self.directs.await_waiting(&turn.node.directory, user);
+        }
         self.redis_is_back(turn);
     }
 

@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::message::redis::RedisState;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::users::{UserDeadline, restore};
+use crate::owner::redis::users::UserDeadline;
 
 /// Users that are restored at once, and the pause before the next ones, in milliseconds: about 10,000 users a second, so
 /// Redis has most of its time for other calls.
@@ -67,15 +67,13 @@ impl StaleUsers {
         self.is_scheduled = false;
     }
 
-    /// Restores the first users, and schedules the others.
-    pub(super) fn restore_some(&mut self, turn: &mut OwnerTurn<'_>) {
-        for _ in 0..PORTION {
-            match self.users.pop_first() {
-                Some((user, rooms)) => restore(turn, user, rooms),
-                None => return,
-            }
+    /// Takes the first users, each with the rooms of ended connections, and schedules the others.
+    pub(super) fn take_portion(&mut self, turn: &mut OwnerTurn<'_>) -> Vec<(Name, Vec<Name>)> {
+        let portion: Vec<_> = std::iter::from_fn(|| self.users.pop_first()).take(PORTION).collect();
+        if !self.users.is_empty() {
+            self.schedule(turn, PORTION_EVERY_MS);
         }
-        self.schedule(turn, PORTION_EVERY_MS);
+        portion
     }
 
     pub(super) fn check_invariants(&self) {
