@@ -128,6 +128,12 @@ pub const OFFSET_BYTES: usize = 64 * 1024;
 /// Delay between a connection's activity and its record for recovery, in milliseconds.
 pub const SESSION_NOTED_MS: u64 = 100;
 
+/// Pause between two writes of the positions of members, in milliseconds, and the number of members in one. A write is about
+/// 200 bytes for each room of a member.
+pub const POSITIONS_EVERY_MS: u64 = 1_000;
+/// See [`POSITIONS_EVERY_MS`].
+pub const POSITIONS_AT_ONCE: usize = 100;
+
 /// Memory per shard for closed connections that may be recovered, in bytes: about a million connections.
 pub const DEPARTED_BYTES: usize = 128 << 20;
 

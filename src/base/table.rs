@@ -106,6 +106,11 @@ impl<T: HasName> Table<T> {
         self.values.iter().map(|(slot, value)| (slot as u32, value))
     }
 
+    /// The values, mutably, ordered by slot. Their names must not change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.values.iter_mut().map(|(_, value)| value)
+    }
+
     /// The values, ordered by slot.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.values.iter().map(|(_, value)| value)

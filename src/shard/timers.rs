@@ -17,6 +17,7 @@ use crate::shard::metrics::Metering;
 use crate::shard::presence::PresenceFeed;
 use crate::shard::presence::online::OnlineUsers;
 use crate::shard::raw_sockets::RawSockets;
+use crate::shard::recovery::positions;
 use crate::shard::recovery::proofs::Proving;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::sessions::EngineIo;
@@ -63,6 +64,7 @@ impl<'a> Timers<'a> {
         }
         PresenceFeed::on(self.core).send_if_due(now);
         OnlineUsers::on(self.core).request_if_due(now);
+        positions::note_if_due(self.core, now);
         KeptSessions::on(self.core).write_if_due(now);
         Proving::on(self.core).look_again(now);
         self.core.recovery.expire(now);
@@ -77,7 +79,7 @@ impl<'a> Timers<'a> {
 
     /// When [`Timers::tick`] has work next, in monotonic milliseconds.
     pub(super) fn next_due(&mut self) -> Option<u64> {
-        let Core { net, owner, presence, recovery, trim, drain, quota, metrics, .. } = &mut *self.core;
+        let Core { net, rooms, owner, presence, recovery, trim, drain, quota, metrics, .. } = &mut *self.core;
         let components = [
             net.timers.next_due(),
             net.sessions.late.front().map(|late| late.due),
@@ -85,6 +87,7 @@ impl<'a> Timers<'a> {
             presence.next_due(),
             recovery.next_due(),
             recovery.next_end(),
+            recovery.positions.next_due(rooms),
             recovery.proofs.next_due(),
             trim.next_due(),
             drain.as_ref().map(|drain| drain.next_due()),

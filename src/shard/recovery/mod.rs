@@ -7,6 +7,7 @@
 
 pub(super) mod appearances;
 mod lost;
+pub(super) mod positions;
 pub(super) mod proofs;
 pub(super) mod resume;
 pub(super) mod resume_socketio;
@@ -26,6 +27,7 @@ use crate::shard::net::Net;
 
 pub(super) use appearances::Appearance;
 use lost::LostSessions;
+use positions::StalePositions;
 use proofs::Proofs;
 use resume::RawResume;
 use returns::Returns;
@@ -43,6 +45,8 @@ pub(super) struct Recovery {
     resumes: BTreeMap<ConnSlot, RawResume>,
     /// Socket.IO peers that were recovered, or are being recovered.
     pub(super) returns: Returns,
+    /// Members whose positions are to be written.
+    pub(super) positions: StalePositions,
     /// Direct messages without proof of receipt.
     pub(super) proofs: Proofs,
     /// Appearances of members in rooms, where they are not the default.
@@ -60,6 +64,7 @@ impl Recovery {
             lost: LostSessions::new(window_ms, seed),
             resumes: BTreeMap::new(),
             returns: Returns::default(),
+            positions: StalePositions::default(),
             proofs: Proofs::new(seed),
             appearances: map(seed),
             key: RecoveryKey::new(key),

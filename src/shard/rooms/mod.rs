@@ -9,6 +9,8 @@
 mod run;
 mod socketio;
 
+use std::collections::BTreeSet;
+
 use smallvec::SmallVec;
 
 use crate::base::Name;
@@ -39,6 +41,8 @@ pub(super) struct LocalRooms {
     dirty_groups: Vec<RoomSlot>,
     /// Members that wait for the next flush, as many as they were when their run began.
     waiting_members: usize,
+    /// Whether a room has had messages since [`LocalRooms::take_advanced`].
+    has_advanced: bool,
     spare: SpareRuns,
     /// Where offsets are put together; empty but for its memory.
     draft: Vec<u8>,
@@ -50,6 +54,8 @@ struct LocalRoom {
     epoch: Name,
     /// The last message gathered for the members.
     gathered: u64,
+    /// The last one when the positions of the members were last listed to be written.
+    noted: u64,
     /// Raw members; each connection knows its position.
     members: Vec<u32>,
     /// The raw members' run of this turn.
@@ -79,6 +85,7 @@ impl LocalRooms {
             dirty: Vec::new(),
             dirty_groups: Vec::new(),
             waiting_members: 0,
+            has_advanced: false,
             spare: SpareRuns::default(),
             draft: Vec::new(),
         }
@@ -125,6 +132,23 @@ impl LocalRooms {
         !self.dirty.is_empty() || !self.dirty_groups.is_empty()
     }
 
+    /// Whether rooms have had messages since [`LocalRooms::take_advanced`].
+    pub(super) fn has_advanced(&self) -> bool {
+        self.has_advanced
+    }
+
+    /// The members of the rooms that have had messages since the last call.
+    pub(super) fn take_advanced(&mut self) -> BTreeSet<PeerKey> {
+        self.has_advanced = false;
+        let mut members = BTreeSet::new();
+        for room in self.rooms.iter_mut().filter(|room| room.noted != room.gathered) {
+            room.noted = room.gathered;
+            members.extend(room.members.iter().map(|slot| PeerKey::from(ConnSlot::from_raw(*slot))));
+            members.extend(room.groups.iter().flat_map(|groups| groups.members()).map(PeerKey::from));
+        }
+        members
+    }
+
     /// Rooms with members here.
     pub(super) fn len(&self) -> usize {
         self.rooms.len()
@@ -154,7 +178,15 @@ impl LocalRooms {
     ) {
         let at = self.rooms.find(&position.room).unwrap_or_else(|| {
             let RoomPosition { room: name, epoch, seq: gathered } = position.clone();
-            self.rooms.insert(LocalRoom { name, epoch, gathered, members: Vec::new(), run: None, groups: None })
+            self.rooms.insert(LocalRoom {
+                name,
+                epoch,
+                gathered,
+                noted: gathered,
+                members: Vec::new(),
+                run: None,
+                groups: None,
+            })
         });
         let at = RoomSlot::from_raw(at);
         match peer.slot() {
@@ -279,6 +311,7 @@ impl LocalRooms {
         let room = self.rooms.at_mut(at).expect("invariant: a room that was found has a slot");
         if packed.seq != 0 {
             room.gathered = packed.seq;
+            self.has_advanced = true;
         }
         let mut is_full = false;
         if !packed.raw.is_empty() && !room.members.is_empty() {

@@ -149,3 +149,30 @@ fn memory_only_shard_writes_departed_users_only() {
     shard.all_are_lost();
     assert_eq!(shard.written(200_000), Written { seen: USERS, ..Written::default() });
 }
+
+#[test]
+fn positions_of_members_are_written_in_portions_while_there_are_messages() {
+    let mut shard = StoringShard::new(true);
+    shard.come();
+    shard.all_say(br#"{"type":"join-room","roomId":"r"}"#);
+    shard.written(5_000);
+    let say = |shard: &mut StoringShard| {
+        let slot = shard.slots[0];
+        let request = br#"{"type":"message","roomId":"r","content":"x"}"#;
+        let mut bytes = vec![0x81, 0x80 | request.len() as u8, 0, 0, 0, 0];
+        bytes.extend_from_slice(request);
+        shard.harness.shard.received(shard.now, slot, &mut bytes);
+    };
+    say(&mut shard);
+    let sessions = |shard: &mut StoringShard, ms| shard.written(ms).sessions;
+    assert_eq!(sessions(&mut shard, 900), 0, "they are gathered for a second");
+    assert_eq!(sessions(&mut shard, 500), USERS);
+    assert_eq!(sessions(&mut shard, 10_000), 0, "no message has come since");
+    // However many messages come, each member is written once in a second.
+    let mut written = 0;
+    for _ in 0..100 {
+        say(&mut shard);
+        written += sessions(&mut shard, 50);
+    }
+    assert!((4 * USERS..=5 * USERS).contains(&written), "{written}");
+}
