@@ -99,6 +99,8 @@ pub enum StorageState {
     Failing,
     /// The file is damaged.
     Corrupt,
+    /// A file is not in its place, or another one is: what is written would be lost.
+    Displaced,
 }
 
 /// An event from the storage, in order.
@@ -354,6 +356,9 @@ impl StorageState {
             Self::Failing => "the store's files cannot be written or read: see the log, look at the disk",
             Self::Corrupt => {
                 "the store's file is damaged: restart to have it set aside, or put a good copy in its place"
+            }
+            Self::Displaced => {
+                "the store's files were deleted, moved or replaced while the server ran: see the log, then restart"
             }
         }
     }

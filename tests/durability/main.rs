@@ -12,6 +12,7 @@ mod reconnect;
 mod recovery_limits;
 mod restart;
 mod startup;
+mod store_files;
 
 use std::process::Command;
 

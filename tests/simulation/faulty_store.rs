@@ -230,7 +230,9 @@ impl FaultyStore {
     fn has_work(&self, now: Now) -> bool {
         let has_queue = match self.state {
             // What was acknowledged long ago waits for better times.
-            StorageState::Full | StorageState::Failing | StorageState::Corrupt if self.is_none() => {
+            StorageState::Full | StorageState::Failing | StorageState::Corrupt | StorageState::Displaced
+                if self.is_none() =>
+            {
                 self.queue.iter().any(is_awaited)
             }
             _ => !self.queue.is_empty(),

@@ -143,7 +143,7 @@ fn moved_file_refuses_batches_until_it_is_back() {
     let mut fixture = StorageFixture::open(options(&scratch.0, &time));
     let elsewhere = scratch.0.join("elsewhere");
     fs::rename(scratch.database(), &elsewhere).expect("it is moved");
-    fixture.wait_for_state(StorageState::Failing);
+    fixture.wait_for_state(StorageState::Displaced);
     assert!(fixture.keep([room("s")]).is_err());
     assert!(!scratch.database().exists(), "nothing new may take its place");
     // Another file is not what everybody believes to be kept.

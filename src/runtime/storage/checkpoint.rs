@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use rusqlite::{Connection, Result};
@@ -21,6 +22,10 @@ use crate::runtime::storage::shared::Shared;
 /// Length of the log, in pages of 4 KiB, that starts a checkpoint. A longer log copies fewer pages twice but takes
 /// longer to read after a crash: 0.1 s for 64 MiB.
 const PAGES: u32 = 16_384;
+
+/// A log that is never that long is copied after this time, or when nothing is written for a moment, so that a copy of the
+/// database file has most of what was stored.
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Pages that the checkpointer may leave to the writer.
 const PAGES_LEFT: u32 = 256;
@@ -93,23 +98,29 @@ pub(super) struct CheckpointScheduler {
     is_requested: bool,
     /// Length of the log, in pages, that starts the next checkpoint.
     from: u32,
+    /// Its length when a checkpoint was last requested, and when that was.
+    last: (u32, Instant),
 }
 
 impl CheckpointScheduler {
     pub(super) fn new(request: Sender<()>, shared: Arc<Shared>) -> Self {
-        Self { request, shared, is_requested: false, from: PAGES }
+        Self { request, shared, is_requested: false, from: PAGES, last: (0, Instant::now()) }
     }
 
-    /// To be called between transactions.
-    pub(super) fn schedule(&mut self, connection: &Connection) -> Result<()> {
+    /// To be called between transactions; `is_idle`: nothing has been written for a moment.
+    pub(super) fn schedule(&mut self, connection: &Connection, is_idle: bool) -> Result<()> {
         let pages = self.shared.wal_pages.load(Ordering::Relaxed);
         if self.is_requested {
             if self.shared.is_checkpointed.swap(false, Ordering::Acquire) {
                 self.is_requested = false;
                 self.finish(connection)?;
             }
-        } else if pages >= self.from {
+            return Ok(());
+        }
+        let is_new = pages > 0 && pages != self.last.0;
+        if pages >= self.from || is_new && (is_idle || self.last.1.elapsed() >= EVERY) {
             self.is_requested = self.request.try_send(()).is_ok();
+            self.last = (pages, Instant::now());
         }
         Ok(())
     }
@@ -126,6 +137,7 @@ impl CheckpointScheduler {
         };
         if copied.pages_done == copied.pages {
             self.shared.wal_pages.store(0, Ordering::Relaxed);
+            self.last.0 = 0;
             self.from = PAGES;
         } else {
             self.from = copied.pages + PAGES / 4;

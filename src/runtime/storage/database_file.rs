@@ -1,5 +1,12 @@
-//! The writer's database file: checks that it is still in place, and reopens it after a failure.
+//! The writer's database file: checks that it and its log are still in place, and reopens it after a failure.
+//!
+//! A file that is deleted while it is open keeps its contents until the server ends. These are written back then: the log to
+//! the database, the database to a new file. Nothing more is written until a restart, because the connections that are open
+//! use the deleted file.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, params};
@@ -41,12 +48,18 @@ pub(super) struct DatabaseFile {
     /// Holds the lock of the data directory; `None` for a database in memory.
     directory: Option<Directory>,
     file: FileId,
+    /// The write-ahead log, once it exists.
+    log: Option<FileId>,
+    /// What becomes of the file after it has lost its name.
+    handle: Option<File>,
+    /// Whether what was deleted is written back.
+    is_written_back: bool,
     /// The id of this server run, as written to the file; see [`DatabaseFile::reconnect`].
     life_id: String,
     /// An idle connection. A database in memory exists only while a connection is open. For a file, the first
     /// connection searches the log for transactions, and after a failed sync it would find one whose batches were
     /// refused. An open connection prevents this search.
-    _anchor: Connection,
+    anchor: Connection,
     checked_at: Instant,
     failed_at: Option<Instant>,
     pause: Duration,
@@ -59,10 +72,13 @@ impl DatabaseFile {
         Ok(Self {
             durability,
             file: directory.as_ref().and_then(|directory| directory.database_id().ok()).unwrap_or_default(),
+            log: directory.as_ref().and_then(|directory| directory.log_id().ok()),
+            handle: directory.as_ref().and_then(|directory| directory.watch_database().ok()),
+            is_written_back: false,
             directory,
             life_id: life_id(&anchor)?.unwrap_or_default(),
             source,
-            _anchor: anchor,
+            anchor,
             checked_at: Instant::now(),
             failed_at: None,
             pause: RETRY_PAUSES.0,
@@ -76,16 +92,59 @@ impl DatabaseFile {
             return Ok(());
         }
         self.checked_at = Instant::now();
-        self.verify_in_place()
+        if self.log.is_none() {
+            self.log = self.directory.as_ref().and_then(|directory| directory.log_id().ok());
+        }
+        self.verify_in_place().map_err(|failure| self.write_back(failure))
     }
 
     fn verify_in_place(&self) -> Result<(), Failure> {
         // A database in memory has no place on disk.
         let Some(directory) = &self.directory else { return Ok(()) };
-        match directory.database_id() {
-            Ok(id) if id == self.file => Ok(()),
-            Ok(_) => Err((StorageState::Failing, ANOTHER_FILE.to_owned())),
-            Err(error) => Err((StorageState::Failing, format!("{}: {error}", self.source.path().display()))),
+        let path = self.source.path();
+        let path = path.display();
+        let detail = match directory.database_id() {
+            Ok(id) if id == self.file => match (self.log, directory.log_id()) {
+                (None, _) => return Ok(()),
+                (Some(known), Ok(id)) if known == id => return Ok(()),
+                (Some(_), Ok(_)) => format!("another file is in the place of {path}-wal"),
+                (Some(_), Err(error)) => format!("{path}-wal: {error}"),
+            },
+            Ok(_) => ANOTHER_FILE.to_owned(),
+            Err(error) => format!("{path}: {error}"),
+        };
+        Err((StorageState::Displaced, detail))
+    }
+
+    /// Writes back what was deleted, if it was and is not written back yet; the failure with what is to be done.
+    fn write_back(&mut self, (state, detail): Failure) -> Failure {
+        let Some(directory) = &self.directory else { return (state, detail) };
+        let is_deleted = |file: &File| file.metadata().is_ok_and(|metadata| metadata.nlink() == 0);
+        let is_deleted = self.handle.as_ref().is_some_and(is_deleted);
+        let is_in_place = directory.database_id().is_ok_and(|id| id == self.file);
+        if !self.is_written_back && (is_deleted || is_in_place) {
+            // An empty log fits any database.
+            let written = empty_log(&self.anchor).and_then(|()| match is_deleted {
+                true => {
+                    let copy = |path: &Path| self.anchor.execute("VACUUM INTO ?1", [path.to_string_lossy()]).map(drop);
+                    directory.put_database(copy).map_err(|error| error.to_string())
+                }
+                false => Ok(()),
+            });
+            match written {
+                Ok(()) => self.is_written_back = true,
+                Err(error) => return (state, format!("{detail}; what it had cannot be written back: {error}")),
+            }
+        }
+        match self.is_written_back {
+            true => (
+                state,
+                format!(
+                    "{detail}; all that was stored is in {} again: restart the server",
+                    self.source.path().display()
+                ),
+            ),
+            false => (state, detail),
         }
     }
 
@@ -100,12 +159,14 @@ impl DatabaseFile {
 
     /// Reopens the file, and verifies that it is writable and that it is the file of this server run: an older copy
     /// would lack committed batches.
-    pub(super) fn reconnect(&self) -> Result<Connection, Failure> {
+    pub(super) fn reconnect(&mut self) -> Result<Connection, Failure> {
         // First, because otherwise the log of one file could be applied to the other.
-        self.verify_in_place()?;
+        if let Err(failure) = self.verify_in_place() {
+            return Err(self.write_back(failure));
+        }
         let mut connection = self.source.write().map_err(failure)?;
         if life_id(&connection).map_err(failure)?.as_deref() != Some(&self.life_id) {
-            return Err((StorageState::Failing, ANOTHER_FILE.to_owned()));
+            return Err((StorageState::Displaced, ANOTHER_FILE.to_owned()));
         }
         if let Some(detail) = find_damage(&mut connection, CHECK).map_err(failure)? {
             return Err((StorageState::Corrupt, detail));
@@ -116,6 +177,16 @@ impl DatabaseFile {
         let _ = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
         probe(&connection).map_err(failure)?;
         Ok(connection)
+    }
+}
+
+/// Copies the whole log to the database, and empties it.
+fn empty_log(connection: &Connection) -> std::result::Result<(), String> {
+    let is_busy = |row: &rusqlite::Row<'_>| row.get::<_, bool>(0);
+    match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], is_busy) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err("the log is being read".to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

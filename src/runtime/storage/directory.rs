@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::base::time::rfc3339;
@@ -27,6 +27,22 @@ pub(super) struct Directory {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct FileId {
     inode: u64,
+}
+
+/// Why a database was not put in its place.
+#[derive(Debug)]
+pub(super) enum PutError<E> {
+    Written(E),
+    Put(io::Error),
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for PutError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Written(error) => error.fmt(f),
+            Self::Put(error) => error.fmt(f),
+        }
+    }
 }
 
 impl Directory {
@@ -55,6 +71,28 @@ impl Directory {
     /// The present identity of the database file.
     pub(super) fn database_id(&self) -> io::Result<FileId> {
         file_id(&self.database())
+    }
+
+    /// The present identity of the write-ahead log.
+    pub(super) fn log_id(&self) -> io::Result<FileId> {
+        file_id(&with_suffix(&self.database(), COMPANIONS[0]))
+    }
+
+    /// A handle of the database file that only says what becomes of it. Closing another kind would end SQLite's locks.
+    pub(super) fn watch_database(&self) -> io::Result<File> {
+        let flags = libc::O_PATH;
+        OpenOptions::new().read(true).custom_flags(flags).open(self.database())
+    }
+
+    /// Puts a complete database in the place of one that was deleted. `write` writes it to a path.
+    pub(super) fn put_database<E>(&self, write: impl FnOnce(&Path) -> Result<(), E>) -> Result<(), PutError<E>> {
+        let draft = with_suffix(&self.database(), ".new");
+        let _ = fs::remove_file(&draft);
+        write(&draft).map_err(PutError::Written)?;
+        // A hard link never replaces a file.
+        let put = File::open(&draft).and_then(|file| file.sync_all());
+        let put = put.and_then(|()| fs::hard_link(&draft, self.database())).and_then(|()| fs::remove_file(&draft));
+        put.and_then(|()| File::open(&self.path)?.sync_all()).map_err(PutError::Put)
     }
 
     /// Renames the database and its companions; returns the database's new name. `at` is in milliseconds since 1970.

@@ -143,7 +143,8 @@ impl Writer {
             if self.is_closing && self.commands.is_empty() {
                 return Ok(());
             }
-            self.checkpoints.schedule(connection).map_err(failure)?;
+            let is_idle = idle_checks >= IDLE_CHECKS_BEFORE_TRIM;
+            self.checkpoints.schedule(connection, is_idle).map_err(failure)?;
             sweep.step(&mut record_writer, (self.clock)(), self.commands.is_empty()).map_err(fault)?;
         }
     }
