@@ -315,7 +315,8 @@ fn visitor(core: &Core, peer: PeerKey) -> Option<MonitoredClient> {
     Some(MonitoredClient { connection: Some(core.shown_id(peer)), user, address, user_agent })
 }
 
-/// Whether the server, not the client, is at fault for a refusal.
+/// Whether the server, not the client, is at fault for a refusal. That the store or Redis is away is a state of its own, which
+/// ends with its cause.
 pub(super) fn is_failure(reject: &Reject) -> bool {
-    matches!(reject.code, Code::Internal | Code::Overloaded | Code::StorageUnavailable)
+    matches!(reject.code, Code::Internal | Code::Overloaded)
 }
