@@ -5,7 +5,7 @@
 //! A user's messages keep the order in which they were stored. While earlier ones are being read from storage, or wait there,
 //! later ones are kept back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -24,6 +24,7 @@ use crate::message::ShardMessage;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
+use crate::owner::embedded::stored_names::StoredNames;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 use crate::owner::embedded::users::UserStore;
 
@@ -52,18 +53,17 @@ impl DeliveryStage {
     }
 }
 
-#[derive(Default)]
 pub(super) struct DirectDeliveries {
     /// The messages in transit, by user, in order; users without any are absent.
     stages: BTreeMap<Name, Vec<InTransit>>,
     /// The users whose messages are requested from storage, with the messages stored meanwhile.
     requested: BTreeMap<Name, Vec<Arc<Direct>>>,
     /// The users for whom messages wait in storage.
-    waiting: BTreeSet<Name>,
+    waiting: StoredNames<()>,
     /// The users that storage is, or will be, asked about, with the number of messages that depend on it.
     unknown: BTreeMap<Name, u32>,
     /// Bytes of the stored messages of a user, or more: messages can have expired. Never 0.
-    bytes: BTreeMap<Name, u64>,
+    bytes: StoredNames<u64>,
 }
 
 /// A message in transit.
@@ -74,36 +74,49 @@ struct InTransit {
 }
 
 impl DirectDeliveries {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            stages: BTreeMap::new(),
+            requested: BTreeMap::new(),
+            waiting: StoredNames::new(seed),
+            unknown: BTreeMap::new(),
+            bytes: StoredNames::new(seed),
+        }
+    }
+
     /// Notes that messages of so many bytes wait in storage for a user, after a restart.
-    pub(super) fn restore(&mut self, user: Name, bytes: u64) {
-        self.add_bytes(&user, bytes);
+    pub(super) fn restore(&mut self, user: &Name, bytes: u64) {
+        self.add_bytes(user, bytes);
         self.note_waiting(user);
     }
 
     fn add_bytes(&mut self, user: &Name, bytes: u64) {
-        if bytes != 0 {
-            *self.bytes.entry(user.clone()).or_default() += bytes;
+        match self.bytes.get(user) {
+            Some(known) => self.bytes.insert(user, known + bytes),
+            None if bytes != 0 && !self.bytes.is_partial() => self.bytes.insert(user, bytes),
+            None => {}
         }
     }
 
     fn subtract_bytes(&mut self, user: &Name, bytes: u64) {
-        if let Some(known) = self.bytes.get_mut(user) {
-            *known = known.saturating_sub(bytes);
-            if *known == 0 {
-                self.bytes.remove(user);
-            }
+        match self.bytes.get(user) {
+            Some(known) if known > bytes => self.bytes.insert(user, known - bytes),
+            Some(_) => drop(self.bytes.remove(user)),
+            None => {}
         }
     }
 
-    /// Whether a message can wait beside the others of its user.
+    /// Whether a message can wait beside the others of its user, as far as is known without storage.
     fn has_room(&self, turn: &Turn<'_>, user: &Name, content: &Content) -> bool {
-        let (most, known) = (turn.rules().direct_bytes as u64, self.bytes.get(user).copied().unwrap_or_default());
-        most == 0 || known + content.bytes() as u64 <= most
+        match self.bytes.get(user) {
+            None if self.bytes.is_partial() => turn.rules().direct_bytes == 0,
+            known => has_room_beside(turn, known.unwrap_or_default(), content),
+        }
     }
 
     /// Notes that messages wait in storage for a user.
-    pub(super) fn note_waiting(&mut self, user: Name) {
-        self.waiting.insert(user);
+    pub(super) fn note_waiting(&mut self, user: &Name) {
+        self.waiting.insert(user, ());
     }
 
     fn add_stage(&mut self, user: &Name, direct: &Direct, stage: DeliveryStage) {
@@ -162,7 +175,7 @@ impl DirectDeliveries {
             return Ok(Some(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
         }
         turn.check_store()?;
-        let is_known = users.is_present(&user) || self.waiting.contains(&user);
+        let is_known = users.is_present(&user) || self.waiting.get(&user).is_some();
         // The order of messages is kept if the user connects meanwhile.
         if is_known && !self.unknown.contains_key(&user) {
             self.store(turn, user, by, content);
@@ -236,7 +249,7 @@ impl DirectDeliveries {
             known.filter(|known| known.stage == DeliveryStage::Storing).map(|known| known.bytes).sum();
         self.bytes.remove(&user);
         self.add_bytes(&user, stored + on_the_way);
-        match self.has_room(turn, &user, &content) {
+        match has_room_beside(turn, stored + on_the_way, &content) {
             true => self.keep(turn, user, by, content),
             false => turn.reply(Err(too_much_waits(turn.rules().direct_bytes))),
         }
@@ -262,9 +275,9 @@ impl DirectDeliveries {
             return;
         }
         let is_full = self.stages.get(user).is_some_and(|known| known.len() > UNACKNOWLEDGED_MAX);
-        if is_full || self.waiting.contains(user) || users.connections_of(user).is_empty() {
+        if is_full || self.waiting.get(user).is_some() || users.connections_of(user).is_empty() {
             self.remove(user, direct.id);
-            self.note_waiting(user.clone());
+            self.note_waiting(user);
             return self.request_if_waiting(turn, users, user);
         }
         if let Some(stage) = self.stage(user, direct.id) {
@@ -320,7 +333,7 @@ impl DirectDeliveries {
             if let Some(stage) = self.stage(user, id) {
                 *stage = DeliveryStage::AckRefused;
             }
-            return self.note_waiting(user.clone());
+            return self.note_waiting(user);
         }
         let bytes = known.map_or(0, |known| known.bytes);
         self.subtract_bytes(user, bytes);
@@ -341,14 +354,14 @@ impl DirectDeliveries {
             _ => true,
         });
         if is_undelivered {
-            self.note_waiting(user.clone());
+            self.note_waiting(user);
         }
         self.request_if_waiting(turn, users, user);
     }
 
     /// Storage works again: requests the waiting messages of all online users.
     pub(super) fn request_all(&mut self, turn: &mut Turn<'_>, users: &UserStore) {
-        for user in self.waiting.clone() {
+        for user in users.names() {
             self.request_if_waiting(turn, users, &user);
         }
     }
@@ -356,7 +369,7 @@ impl DirectDeliveries {
     /// Requests the messages of a user for a connection that has arrived: those that wait, and those that no connection has
     /// acknowledged.
     pub(super) fn request_for_arrival(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name) {
-        if self.waiting.contains(user) || self.has_delivered(user) {
+        if self.waiting.get(user).is_some() || self.waiting.is_partial() || self.has_delivered(user) {
             self.request(turn, users, user);
         }
     }
@@ -364,7 +377,7 @@ impl DirectDeliveries {
     /// Requests the waiting messages of a user that is online. A request would also return messages that were delivered, so
     /// their acknowledgements come first.
     fn request_if_waiting(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: &Name) {
-        if self.waiting.contains(user) && !self.has_delivered(user) {
+        if self.waiting.get(user).is_some() && !self.has_delivered(user) {
             self.request(turn, users, user);
         }
     }
@@ -385,14 +398,14 @@ impl DirectDeliveries {
         let Ok(StorageReply::Directs { directs, complete }) = result else {
             self.remove_deleted(&user);
             turn.defer_by(limits::DIRECTS_AGAIN_MS, DeferredTask::RequestDirects(user.clone()));
-            return self.note_waiting(user);
+            return self.note_waiting(&user);
         };
         let is_online = !users.connections_of(&user).is_empty();
         // What was stored meanwhile follows the rest, and waits for that.
         let is_whole = complete && meanwhile.len() <= UNACKNOWLEDGED_MAX;
         let is_left = if is_online { !is_whole } else { !complete || !directs.is_empty() || !meanwhile.is_empty() };
         if is_left {
-            self.note_waiting(user.clone());
+            self.note_waiting(&user);
         }
         for direct in directs {
             match self.stage(&user, direct.id) {
@@ -434,10 +447,18 @@ impl DirectDeliveries {
                 assert!(is_consistent, "direct messages: {stage:?} has the effect or the connection it waits for");
             }
         }
+        self.waiting.check_invariants();
+        self.bytes.check_invariants();
         for user in self.requested.keys() {
             assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
         }
     }
+}
+
+/// Whether a message can wait beside others of so many bytes.
+fn has_room_beside(turn: &Turn<'_>, waiting: u64, content: &Content) -> bool {
+    let most = turn.rules().direct_bytes as u64;
+    most == 0 || waiting + content.bytes() as u64 <= most
 }
 
 fn new_direct(turn: &mut Turn<'_>, sender: Identity, content: Content) -> Arc<Direct> {
