@@ -115,7 +115,7 @@ fn acts(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("join and leave", members), |bencher| {
             let newcomer = connection(members as u32, &mut owner.rng);
             let make = || {
-                let leave = RoomOp::Leave { connection: newcomer, by: identity(members), peer: None };
+                let leave = RoomOp::Leave { connection: newcomer, by: identity(members).into(), peer: None };
                 (join(newcomer, members, None), leave)
             };
             bencher.iter_batched(make, |(join, leave)| (owner.apply(join), owner.apply(leave)), BatchSize::SmallInput);

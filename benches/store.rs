@@ -99,6 +99,7 @@ impl Bench {
                 history: true,
                 retention: Retention::default(),
                 profile: None,
+                is_locked: false,
             }))
         });
         bench.keep(made);

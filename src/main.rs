@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -16,6 +17,7 @@ use switchboard::command_line::{
 use switchboard::config::{self, Loaded, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
+use switchboard::shard::ListenerRole;
 
 /// Descriptors that a server needs in addition to those of its clients.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -49,7 +51,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     let keeper = created.clone();
     let loaded = arguments.load(move |directory| dev_secret(directory, &keeper));
     let outcome = loaded.and_then(|loaded| {
-        let log_guard = command_line::start_logging(&loaded.settings.log);
+        let log_guard = command_line::start_logging(&loaded.settings.log, &loaded.settings.audit)?;
         Ok((start(arguments, loaded)?, log_guard))
     });
     if let (Err(_), Some(secret)) = (&outcome, created.take()) {
@@ -71,7 +73,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, S
     let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
     let options = settings.shard_options(connections_allowed());
     let server = server::start(server::Plan {
-        listen: settings.listen.clone(),
+        listen: settings.listeners(),
         options: match arguments.conformance {
             Some(suites) => options.for_conformance(suites.payload_bytes()),
             None => options,
@@ -82,16 +84,23 @@ fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, S
         redis: settings.redis_options(),
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
-    for address in &server.addresses {
-        print_line(&format!("listening on http://{address}"));
+    for (address, role) in &server.addresses {
+        match role {
+            ListenerRole::Clients => print_line(&format!("listening on http://{address}")),
+            ListenerRole::Admin => print_line(&format!("for operators: http://{address}")),
+        }
     }
     if settings.dev
         && arguments.conformance.is_none()
-        && let Some(address) = server.addresses.first()
+        && let Some((address, _)) = server.addresses.first()
     {
         print_developer_links(&settings, &format!("http://{address}"));
     }
-    tracing::info!(addresses = ?server.addresses, shards = settings.shards, "serving");
+    let of = |role| -> Vec<SocketAddr> {
+        server.addresses.iter().filter(|(_, known)| *known == role).map(|(address, _)| *address).collect()
+    };
+    let (addresses, operators) = (of(ListenerRole::Clients), of(ListenerRole::Admin));
+    tracing::info!(?addresses, ?operators, shards = settings.shards, "serving");
     Ok(server)
 }
 

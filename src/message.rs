@@ -25,6 +25,7 @@ use crate::domain::monitoring::{Figures, Stats};
 use crate::domain::op::{Op, Reply};
 use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest};
 use crate::domain::reject::Reject;
+use crate::domain::revocation::RevocationChange;
 
 /// The index of a shard in this process.
 pub type ShardNumber = u8;
@@ -295,6 +296,8 @@ pub enum ShardMessage {
     Keys(Arc<Verifier>),
     /// Change of the filters of the log.
     LogFilter(LogFilterChange),
+    /// Change of the list of revocations; every shard has all of it.
+    Revocation(RevocationChange),
     /// Start of an orderly shutdown.
     Drain {
         /// Time until all connections are closed, in milliseconds.
@@ -370,6 +373,11 @@ impl Placement {
     /// The shard that owns state which each process keeps for itself, such as the counters of an address.
     pub fn local(&self, name: &str) -> ShardNumber {
         home(name, self.shards()) as ShardNumber
+    }
+
+    /// The owner of the list of revocations.
+    pub fn of_revocations(&self) -> ShardNumber {
+        self.of("")
     }
 
     /// Number of shards of this process.

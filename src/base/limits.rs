@@ -38,6 +38,12 @@ pub const LABEL_BYTES: usize = 64;
 /// Maximum size of a room's description, in bytes: members receive it with each change of the room.
 pub const DESCRIPTION_BYTES: usize = 1_024;
 
+/// Maximum size of the reason of a block, in bytes: it fits a close frame.
+pub const REASON_BYTES: usize = 100;
+
+/// Revocations in the list that every shard holds: about 30 MB.
+pub const REVOCATIONS: usize = 100_000;
+
 /// Maximum number of participants named for a room: Redis lists as many in a millisecond.
 pub const PARTICIPANTS_PER_ROOM: usize = 5_000;
 

@@ -5,6 +5,7 @@
 
 pub mod block;
 pub mod brief;
+pub mod display_name;
 pub mod few;
 pub mod gather;
 pub mod grow;

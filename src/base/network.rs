@@ -1,9 +1,10 @@
 //! IP networks in CIDR notation.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IP network, such as `10.0.0.0/8` (RFC 4632).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network {
     /// An address of the network; bits beyond `prefix` are ignored.
     pub address: IpAddr,
@@ -42,6 +43,33 @@ impl Network {
             None => prefix_max,
         };
         Some(Self { address, prefix })
+    }
+
+    /// The same network in its one form: without bits beyond the prefix.
+    #[must_use]
+    pub fn normalized(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & mask))
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
+            }
+        };
+        Self { address, ..self }
+    }
+}
+
+impl fmt::Display for Network {
+    /// `address/prefix`; the address alone if the network is a single one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefix_max = if self.address.is_ipv4() { 32 } else { 128 };
+        match self.prefix == prefix_max {
+            true => write!(f, "{}", self.address),
+            false => write!(f, "{}/{}", self.address, self.prefix),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ fn tip(flag: &str) -> Option<String> {
         return Some((*here).to_owned());
     }
     // Any other program calls the setting drain.seconds --drain-seconds.
-    let key = config::nearest_key(&flag.replace('-', ".")).or_else(|| config::nearest_key(&flag.replace('-', "_")));
+    let key = config::nearest_key(&flag.replace('-', "_")).or_else(|| config::nearest_key(&flag.replace('-', ".")));
     let flags = ["dev", "config", "listen", "shards", "data", "set"];
     match config::nearest(flag, flags.into_iter()) {
         Some(flag) => Some(format!("--{flag}")),

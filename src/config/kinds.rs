@@ -165,6 +165,12 @@ pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) ->
 
 /// Addresses to listen on: at least one, none twice.
 pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
+    let addresses = admin_addresses(value)?;
+    if addresses.is_empty() { expected("at least one address to listen on") } else { Ok(addresses) }
+}
+
+/// Addresses to listen on, none twice.
+pub(super) fn admin_addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
     const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and \
                          a port, such as localhost:8090";
     let addresses: Vec<SocketAddr> = list(WORDS, resolved)(value)?.into_iter().flatten().collect();
@@ -177,7 +183,6 @@ pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
         Some((_, address)) => {
             Err(Mismatch { part: Some(Value::from(address.to_string())), expected: "each address once".to_owned() })
         }
-        None if addresses.is_empty() => expected("at least one address to listen on"),
         None => Ok(addresses),
     }
 }

@@ -33,7 +33,7 @@ pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use network::{
-    CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
+    AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
     WebSocketSettings,
 };
@@ -56,6 +56,8 @@ pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 pub struct Settings {
     /// Addresses to listen on; at least one, none twice unless its port is 0.
     pub listen: Vec<SocketAddr>,
+    /// Addresses for operators; if there is one, `/metrics` and the calls of admins are served there only.
+    pub listen_admin: Vec<SocketAddr>,
     /// Threads that serve clients, 1 to 1,024.
     pub shards: usize,
     /// Directory for messages and rooms; `None`: data is kept in memory only.
@@ -102,6 +104,8 @@ pub struct Settings {
     pub drain: DrainSettings,
     /// Logging.
     pub log: LogSettings,
+    /// See [`AuditSettings`].
+    pub audit: AuditSettings,
     /// Whether `--dev` was given.
     pub dev: bool,
 }
@@ -197,6 +201,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         RedisServerSettings::KEYS,
         DrainSettings::KEYS,
         LogSettings::KEYS,
+        AuditSettings::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -223,9 +228,11 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let redis = RedisServerSettings::read(raw);
     let drain = DrainSettings::read(raw);
     let log = LogSettings::read(raw);
+    let audit = AuditSettings::read(raw);
     let top = top?;
     Some(Settings {
         listen: top.listen,
+        listen_admin: top.listen_admin,
         shards: top.shards,
         data_dir: top.data_dir,
         client_url: top.client_url,
@@ -249,6 +256,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         redis: redis?,
         drain: drain?,
         log: log?,
+        audit: audit?,
         dev,
     })
 }

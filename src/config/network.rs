@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::kinds::{
-    Checked, Mismatch, Network, Secret, Shaped, addresses, limit, list, networks, one_of, origin, path, secret, text,
-    truth, urls_in, web_addresses, whole,
+    Checked, Mismatch, Network, Secret, Shaped, addresses, admin_addresses, limit, list, networks, one_of, origin,
+    path, secret, text, truth, urls_in, web_addresses, whole,
 };
 use super::raw::settings;
 use crate::codec::http::is_token;
@@ -19,6 +19,9 @@ settings! {
         /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090` and `[::1]:8090`. `[::]` is every address, of IPv4
         /// too. Port 0 picks a free one. A host name stands for its addresses.
         listen: Vec<SocketAddr> = vec!["[::]:8090"], addresses;
+        /// Further addresses and ports, for operators: once there is one, `/metrics` and the calls of admins are served there
+        /// only. `[]`: everything is served at `listen`.
+        listen_admin: Vec<SocketAddr> = Vec::<String>::new(), admin_addresses;
         /// Threads that serve clients; by default one per core.
         shards: usize = 1, whole(1, 1_024);
         /// Directory for messages and rooms; `""`: data is kept in memory only.
@@ -158,7 +161,9 @@ settings! {
         /// File with `turn.secret`, looked up as `auth.secret_file` is.
         secret_file: Option<PathBuf> = "", path;
         /// Lifetime of a temporary password, in seconds.
-        ttl_s: u64 = 86_400, whole(60, 31_536_000);
+        ttl_s: u64 = 7_200, whole(60, 31_536_000);
+        /// Whether guests get the TURN server and a password for it, too.
+        guests: bool = false, truth;
     }
 }
 
@@ -230,6 +235,21 @@ const LOG_LEVEL: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+
+const AUDIT_LEVEL: &[(&str, LevelFilter)] =
+    &[("off", LevelFilter::OFF), ("warn", LevelFilter::WARN), ("info", LevelFilter::INFO)];
+
+settings! {
+    /// The log of what admins and hosts do, and of refused attempts.
+    pub struct AuditSettings in "audit." {
+        /// Level of the audit log: `"info"` has all of it, `"warn"` refused attempts only, `"off"` nothing.
+        level: LevelFilter = "info", one_of(AUDIT_LEVEL);
+        /// `"text"` for people, `"json"` for machines.
+        format: LogFormat = "text", one_of(LOG_FORMAT);
+        /// File that audit lines are appended to; `""`: standard error, with the other lines.
+        file: Option<PathBuf> = "", path;
+    }
+}
 
 settings! {
     /// Logging to standard error.

@@ -1,5 +1,6 @@
 //! Conversion of the checked settings to the options of each layer.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{CreateOnJoin, DefaultNotices, Settings, Verify};
@@ -19,7 +20,7 @@ use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::storage::{self, StorageLocation};
-use crate::shard::{Allowances, Ice, Options, SocketIo, TurnAccess};
+use crate::shard::{Allowances, Ice, ListenerRole, Options, SocketIo, TurnAccess};
 
 /// Maximum number of frames of one WebSocket message.
 const FRAGMENTS: u32 = 65_536;
@@ -30,6 +31,13 @@ fn count(limit: u64) -> u32 {
 }
 
 impl Settings {
+    /// All addresses to listen on, those for clients first.
+    pub fn listeners(&self) -> Vec<(SocketAddr, ListenerRole)> {
+        let clients = self.listen.iter().map(|address| (*address, ListenerRole::Clients));
+        let operators = self.listen_admin.iter().map(|address| (*address, ListenerRole::Admin));
+        clients.chain(operators).collect()
+    }
+
     /// Options of the shards. `connections` is the number that the process can hold.
     pub fn shard_options(&self, connections: usize) -> Options {
         let unless_off = |value: usize| if value == 0 { usize::MAX } else { value };
@@ -76,6 +84,7 @@ impl Settings {
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
             client_url: self.client_url.first().cloned(),
+            has_admin_listener: !self.listen_admin.is_empty(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
@@ -192,6 +201,7 @@ impl Settings {
             max_participants: 0,
             has_store: true,
             outlives_process: self.data_dir.is_some(),
+            joined_have_host: self.rooms.joined_have_host,
             history: self.rooms.history,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             presence_grace_ms: self.presence.grace_ms,
@@ -229,6 +239,11 @@ impl Settings {
             }
             _ => TurnAccess::Open,
         };
-        Ice { stun_urls: self.ice.stun_urls.clone(), turn_urls: self.turn.url.clone(), turn_access }
+        Ice {
+            stun_urls: self.ice.stun_urls.clone(),
+            turn_urls: self.turn.url.clone(),
+            turn_access,
+            turn_for_guests: self.turn.guests,
+        }
     }
 }

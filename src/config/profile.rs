@@ -61,6 +61,7 @@ impl ProtocolProfile {
             Self::Meetings => vec![
                 ("auth.guests", Value::from(true)),
                 ("rooms.list_open", Value::from(true)),
+                ("turn.guests", Value::from(true)),
                 ("client_url", Value::from(vec!["http://localhost:3000"])),
                 ("ice.stun_urls", Value::from(vec!["stun:stun.l.google.com:19302"])),
             ],

@@ -27,6 +27,8 @@ settings! {
         /// Whether joining an unknown room creates it: `"seed"` (only in the `camel` dialect), `"always"` (the default
         /// with `--dev`) or `"never"`.
         create_on_join: CreateOnJoin = "seed", one_of(CREATE_ON_JOIN);
+        /// Whether the first user in a room that was created by joining is its host, who may remove others and close it.
+        joined_have_host: bool = false, truth;
         /// Whether the messages of a room are stored if its creator does not choose.
         history: bool = true, truth;
         /// Whether everyone may list all rooms with `GET /api/rooms`, and not only admins.

@@ -52,7 +52,12 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
 
 /// A listener that other machines can reach, if there is one.
 fn exposed(settings: &Settings) -> Option<SocketAddr> {
-    settings.listen.iter().copied().find(|address| !address.ip().to_canonical().is_loopback())
+    settings
+        .listen
+        .iter()
+        .chain(&settings.listen_admin)
+        .copied()
+        .find(|address| !address.ip().to_canonical().is_loopback())
 }
 
 /// The size of the shortest secret that verifies tokens, and its key.
@@ -96,6 +101,9 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     }
     if settings.turn.secret.is_some() && settings.turn.credential.is_some() {
         warn("turn.credential", "not used, since turn.secret wins over it".to_owned());
+    }
+    if auth.guests && !settings.turn.url.is_empty() && !settings.turn.guests && !raw.is_explicit("turn.guests") {
+        warn("turn.guests", "guests get no TURN server unless it is true".to_owned());
     }
     if settings.redis.ca_file.is_some() && !settings.redis_options().is_some_and(|redis| redis.address.is_secure()) {
         warn("redis.ca_file", "not used, since redis.url does not begin with rediss".to_owned());

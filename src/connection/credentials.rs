@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use crate::codec::http::{RequestHead, cookie, is_token, query_value};
 
+/// Request header with the host secret of a room that was created without a token.
+pub const HOST_SECRET_HEADER: &str = "x-host-secret";
+
 /// WebSocket subprotocol that announces the next one in the list as a token.
 pub const BEARER_PROTOCOL: &str = "bearer";
 

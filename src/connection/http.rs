@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::engineio_socket::SessionLink;
 use crate::dialect::rest::RestCallKind;
-use crate::domain::access::Identity;
 use crate::domain::history::HistoryRange;
-use crate::domain::op::UsersPage;
+use crate::domain::op::{HostClaim, UsersPage};
 
 /// State of an HTTP connection while a request is incomplete or pending.
 #[derive(Default)]
@@ -67,16 +66,18 @@ pub struct RestRequest {
     pub kind: RestCallKind,
     /// The id in the path.
     pub parameter: String,
+    /// The second id in the path.
+    pub second: String,
     /// The part of a list that the query asks for.
     pub part: Option<ListPart>,
     /// Value of `Content-Type`.
     pub content_type: Option<String>,
     /// `scheme://host` as the client wrote it, for links in the response.
     pub site: String,
-    /// Identity of the client.
-    pub identity: Identity,
     /// Address of the client.
     pub address: IpAddr,
+    /// Identity of the client, and the key of the host secret it has shown.
+    pub claim: HostClaim,
     /// Form of the response.
     pub reply: ReplyForm,
 }
@@ -129,7 +130,8 @@ pub type Headers<'a> = &'a [(&'static str, &'a str)];
 
 /// Content security policy of the web pages: own scripts and styles only.
 pub const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:; \
-     media-src 'self' blob:; style-src 'self'; script-src 'self'; frame-ancestors 'none'";
+     media-src 'self' blob:; style-src 'self'; script-src 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'; \
+     form-action 'self'";
 
 impl ReplyForm {
     /// Whether the connection closes after this response.

@@ -20,6 +20,14 @@ pub fn write(stats: &Stats, metrics: &Metrics, vitals: &Vitals, level: Level, up
     counter("connections_failed_total", "Clients that were turned away.", metrics.failed);
     counter("room_messages_total", "Messages of rooms brought to a shard for its members.", stats.published);
     counter("refusals_total", "Requests that were refused.", stats.refusals);
+    counter("tokens_refused_total", "Attempts and calls without a valid token.", stats.tokens_refused);
+    counter(
+        "rate_limited_total",
+        "Attempts to connect and calls that were more than an address or a user may make.",
+        stats.rate_limited,
+    );
+    counter("origins_refused_total", "Requests of pages whose origin may not use the server.", stats.origins_refused);
+    counter("blocked_total", "Attempts and calls of blocked users and addresses.", stats.blocked);
     counter("timeouts_total", "Connections closed because nothing came from them.", stats.timed_out);
     counter("slow_consumers_total", "Connections closed because they did not read.", stats.slow_consumers);
     counter("log_lines_dropped_total", "Log lines that were not written.", vitals.lost_log_lines);

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::base::display_name::name_fault;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::codec::json::{self, scan};
@@ -163,6 +164,9 @@ pub(super) fn display_name(value: Option<&str>) -> Result<Option<Cow<'_, str>>, 
     let text = text("displayName", value)?;
     if text.as_deref().is_some_and(|text| text.len() > limits::DISPLAY_NAME_BYTES) {
         return Err(Reject::invalid(format!("displayName must have at most {} bytes", limits::DISPLAY_NAME_BYTES)));
+    }
+    if let Some(fault) = text.as_deref().and_then(name_fault) {
+        return Err(Reject::invalid(format!("displayName must have {}", fault.as_str())));
     }
     Ok(text.filter(|text| !text.is_empty()))
 }

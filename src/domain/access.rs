@@ -11,8 +11,14 @@ use crate::base::Name;
 /// One thin allocation, shared by all state of the user: the id, then the username and the e-mail address if needed,
 /// each
 /// after a line end, as no name contains one.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Identity(ThinArc<Roles, u8>);
+#[derive(Clone)]
+pub struct Identity(ThinArc<IdentityHeader, u8>);
+
+#[derive(Clone, Copy)]
+struct IdentityHeader {
+    roles: Roles,
+    token: TokenMark,
+}
 
 /// The roles a token grants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,16 +31,35 @@ pub struct Roles {
     pub guest: bool,
 }
 
+/// The part of a token that tells later whether it was revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TokenMark {
+    /// The [mark](crate::domain::revocation::token_mark) of its `jti`; 0 without one.
+    pub mark: u32,
+    /// Its `iat` in seconds since 1970; 0 without one.
+    pub issued_at: u32,
+}
+
 impl Identity {
     /// A user with these names and roles. Names have no control characters.
     pub fn new(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles) -> Self {
+        Self::of_token(user, username, email, roles, TokenMark::default())
+    }
+
+    /// The same, with the token that it is from.
+    pub fn of_token(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles, token: TokenMark) -> Self {
         let username = username.filter(|username| *username != user).unwrap_or_default();
         let text = match email {
             Some(email) => format!("{user}\n{username}\n{email}"),
             None if username.is_empty() => user.to_owned(),
             None => format!("{user}\n{username}"),
         };
-        Self(ThinArc::from_header_and_slice(roles, text.as_bytes()))
+        Self(ThinArc::from_header_and_slice(IdentityHeader { roles, token }, text.as_bytes()))
+    }
+
+    /// The host of a room that has none. No user has this id.
+    pub fn none() -> Self {
+        Self::new("", None, None, Roles::default())
     }
 
     /// A guest, named after a random word.
@@ -69,7 +94,12 @@ impl Identity {
 
     /// The user's roles.
     pub fn roles(&self) -> Roles {
-        self.0.header.header
+        self.0.header.header.roles
+    }
+
+    /// The token that it is from.
+    pub fn token(&self) -> TokenMark {
+        self.0.header.header.token
     }
 }
 
@@ -77,6 +107,15 @@ impl Identity {
 pub fn is_guest_name(user: &str) -> bool {
     user.starts_with("guest:")
 }
+
+impl PartialEq for Identity {
+    /// A renewed token is of the same identity.
+    fn eq(&self, other: &Self) -> bool {
+        self.roles() == other.roles() && self.0.slice == other.0.slice
+    }
+}
+
+impl Eq for Identity {}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

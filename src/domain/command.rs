@@ -19,6 +19,17 @@ pub enum Command<'a> {
         room: Cow<'a, str>,
         /// The peer id of the membership; the client's own when absent.
         peer: Option<Cow<'a, str>>,
+        /// The host secret, if the client is the host by it.
+        secret: Option<Cow<'a, str>>,
+    },
+    /// Do what only the room's host and admins may do.
+    Host {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The action.
+        action: HostAction<'a>,
+        /// The host secret, if the client is the host by it.
+        secret: Option<Cow<'a, str>>,
     },
     /// Relay an offer, an answer or an ICE candidate to one peer of a room.
     Signal(SignalTo<'a>),
@@ -111,6 +122,7 @@ impl Command<'_> {
         match self {
             Self::Join(_) => "join",
             Self::Leave { .. } => "leave",
+            Self::Host { action, .. } => action.as_str(),
             Self::Signal(signal) => signal.signal.as_str(),
             Self::Media { .. } => "media",
             Self::Send { .. } => "message",
@@ -135,6 +147,7 @@ impl Command<'_> {
             Self::Signal(signal) => Some(&signal.room),
             Self::Send { target: MessageTarget::Room(room) | MessageTarget::Peer { room, .. }, .. }
             | Self::Leave { room, .. }
+            | Self::Host { room, .. }
             | Self::Media { room, .. }
             | Self::Typing { room, .. }
             | Self::Receipt { room, .. }
@@ -163,8 +176,30 @@ impl Command<'_> {
             | Self::Receipts { .. }
             | Self::Resume { .. }
             | Self::Sync { .. } => true,
-            Self::Join(_) | Self::Leave { .. } | Self::Signal(_) | Self::Media { .. } => false,
+            Self::Join(_) | Self::Leave { .. } | Self::Host { .. } | Self::Signal(_) | Self::Media { .. } => false,
             Self::Authenticate { .. } | Self::Ping | Self::Echo(_) | Self::MakeRecoveryToken | Self::Ask(_) => false,
+        }
+    }
+}
+
+/// An action of a room's host.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostAction<'a> {
+    /// Close the room.
+    Close,
+    /// Lock the room for users that are not in it, or unlock it.
+    SetLocked(bool),
+    /// Remove a user.
+    RemoveUser(Cow<'a, str>),
+}
+
+impl HostAction<'_> {
+    /// The action's name on the wire.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Close => "close-room",
+            Self::SetLocked(_) => "lock-room",
+            Self::RemoveUser(_) => "remove-user",
         }
     }
 }

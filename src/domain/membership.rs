@@ -12,7 +12,7 @@ use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
 use crate::domain::command::MediaState;
 use crate::domain::event::{Event, Joined, LeaveCause, PeerName, PeerView};
-use crate::domain::op::{JoinRoom, OpContext, Profile, Reply};
+use crate::domain::op::{HostClaim, JoinRoom, OpContext, Profile, Reply};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -272,6 +272,7 @@ impl Room {
     /// the others. A repeated join of the same connection updates its display name and media only.
     pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Box<Joined>, Reject> {
         self.check_admits(&join.by)?;
+        self.check_lock(&join.by)?;
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
             // Another client may have chosen this connection's id as its peer id.
@@ -384,7 +385,7 @@ impl Room {
     pub(super) fn leave(
         &mut self,
         connection: ConnectionId,
-        by: &Identity,
+        by: &HostClaim,
         peer: Option<&str>,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
@@ -454,6 +455,7 @@ impl Room {
     /// Rejects a user that may not become a participant.
     pub(super) fn check_add_participant(&self, by: &Identity) -> Result<(), Reject> {
         self.check_admits(by)?;
+        self.check_lock(by)?;
         let is_full = |profile: &Profile| profile.participants.len() >= limits::PARTICIPANTS_PER_ROOM;
         if self.profile.as_deref().is_some_and(is_full) && !self.has_participant(by.user()) {
             return Err(Reject::participants_full());
@@ -462,26 +464,27 @@ impl Room {
     }
 
     /// Removes the members of a user and, unless `connection` limits it to one of them, the participation.
-    pub(super) fn remove_participant(
+    pub(super) fn remove_user(
         &mut self,
-        by: &Identity,
+        user: &str,
         connection: Option<ConnectionId>,
+        cause: LeaveCause,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         let mut found = false;
         let is_theirs = |member: &Member| {
-            member.identity.user() == by.user() && connection.is_none_or(|connection| member.connection == connection)
+            member.identity.user() == user && connection.is_none_or(|connection| member.connection == connection)
         };
         while let Some(at) = self.members.list.iter().position(is_theirs) {
             let member = self.remove_member(at, context);
-            context.tell(member.connection, Event::Left { room: self.id.clone(), cause: LeaveCause::Left });
+            context.tell(member.connection, Event::Left { room: self.id.clone(), cause });
             found = true;
         }
         if connection.is_none()
             && let Some(profile) = &mut self.profile
         {
             let before = profile.participants.len();
-            profile.participants.retain(|participant| **participant != *by.user());
+            profile.participants.retain(|participant| **participant != *user);
             if profile.participants.len() != before {
                 found = true;
                 self.tell_info(context);

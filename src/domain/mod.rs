@@ -27,6 +27,7 @@ pub mod record;
 pub mod recovery;
 pub mod registration;
 pub mod reject;
+pub mod revocation;
 pub mod room;
 pub mod roster;
 pub mod signaling;

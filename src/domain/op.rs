@@ -21,11 +21,12 @@ pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, Query, RoomRoster};
 use crate::domain::record::Session;
 use crate::domain::recovery::{Returned, SessionOp};
+use crate::domain::revocation::{Revocation, RevocationChange};
 
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
 pub use room::{
-    JoinRoom, LogTerms, Profile, ProfileChange, Publication, Publisher, RelaySignal, RoomOp, RoomView, RoomsView,
-    SendMessage, Sent, Typist,
+    HostClaim, HostKey, JoinRoom, LogTerms, Profile, ProfileChange, Publication, Publisher, RelaySignal, RoomOp,
+    RoomView, RoomsView, SendMessage, Sent, Typist,
 };
 pub use user::{PushResult, UserOp};
 
@@ -48,6 +49,8 @@ pub enum Op {
     Broadcast(Arc<Direct>),
     /// Asks one owner for its part of a query.
     Query(Query),
+    /// Changes the list of revocations.
+    Revocation(RevocationChange),
     /// Finds the room of a message.
     FindMessageRoom {
         /// The message.
@@ -71,6 +74,7 @@ impl Op {
             | Self::User(..)
             | Self::Session(..)
             | Self::Connection(..)
+            | Self::Revocation(_)
             | Self::FindMessageRoom { .. } => None,
         }
     }
@@ -128,4 +132,6 @@ pub enum Reply {
     PartialResult(PartialResult),
     /// The room of the message.
     RoomOf(Name),
+    /// A page of revocations, and whether there are more.
+    Revocations(Vec<Arc<Revocation>>, bool),
 }

@@ -4,6 +4,7 @@
 
 use crate::domain::access::Identity;
 use crate::domain::client_query::ClientQuery;
+use crate::domain::op::Scope;
 use crate::domain::reject::{Code, Reject};
 
 /// An action, as far as authorization distinguishes it.
@@ -25,6 +26,8 @@ pub enum Action {
     Monitor,
     /// Reads and sets the filters of the log.
     FilterLog,
+    /// Blocks and unblocks users, tokens and addresses.
+    Administer,
 }
 
 /// Actions that every user may do, whatever the role, because the server is set so.
@@ -61,12 +64,23 @@ impl Action {
         match self {
             Self::UseMeetings | Self::UseServer => Ok(()),
             Self::ListRooms => allow(roles.admin || open.room_list, "Only admins may do this"),
-            Self::Broadcast | Self::FilterLog => allow(roles.admin, "Only admins may do this"),
+            Self::Broadcast | Self::FilterLog | Self::Administer => allow(roles.admin, "Only admins may do this"),
             Self::Push => allow(roles.push || roles.admin || open.push, BACKENDS_ONLY),
             Self::Publish => allow(roles.push || roles.admin, BACKENDS_ONLY),
             Self::Monitor => allow(roles.admin || open.monitoring, "Only admins may see what others do"),
         }
     }
+}
+
+/// How far a user may see the presence of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresenceAccess {
+    /// Without a condition.
+    Open,
+    /// If both are in a room.
+    InSharedRooms,
+    /// Not at all: as if the other one did not exist.
+    Closed,
 }
 
 impl ClientQuery<'_> {
@@ -95,6 +109,16 @@ impl Identity {
     /// Whether this is `user`, or an admin.
     pub fn is_user_or_admin(&self, user: &str) -> bool {
         self.user() == user || self.roles().admin
+    }
+
+    /// How far this user may see the presence of `user`.
+    pub fn presence_access(&self, user: &str, scope: Scope) -> PresenceAccess {
+        match scope {
+            Scope::Auto | Scope::All => PresenceAccess::Open,
+            _ if self.is_user_or_admin(user) => PresenceAccess::Open,
+            Scope::Rooms => PresenceAccess::InSharedRooms,
+            Scope::None => PresenceAccess::Closed,
+        }
     }
 
     /// Checks that this is `user`, or an admin: the rule for what concerns one user only.

@@ -1,10 +1,12 @@
 //! Queries that are sent to every owner because no single owner can answer them. Each owner replies with its
 //! [`PartialResult`]; the parts are merged, for example by a [`crate::base::gather::Gather`].
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::domain::client_query::IncidentFilter;
 use crate::domain::monitoring::{Incident, MessageStats, OverviewParts, PresenceStats, SessionStats, Totals, newest};
 use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
@@ -39,6 +41,8 @@ pub enum Query {
     Overview,
     /// Counts of connections. Shards of one server are merged by [`Totals::join`].
     Totals,
+    /// Addresses that are blocked after too many attempts.
+    BlockedAddresses,
 }
 
 /// The result of a [`Query`]: one owner's part, or the merged parts of several.
@@ -64,6 +68,8 @@ pub enum PartialResult {
     Overview(Box<OverviewParts>),
     /// Counts of connections.
     Totals(Box<Totals>),
+    /// Addresses that are blocked after too many attempts, each with the end of its block in milliseconds since 1970.
+    Blocked(Vec<(IpAddr, u64)>),
 }
 
 /// The users in a room, and the room.
@@ -101,6 +107,15 @@ impl PartialResult {
             }
             (Self::Overview(all), Self::Overview(part)) => all.merge(*part),
             (Self::Totals(all), Self::Totals(part)) => all.merge(&part),
+            (Self::Blocked(all), Self::Blocked(part)) => {
+                for (address, until) in part {
+                    match all.iter().position(|(known, _)| *known == address) {
+                        Some(at) => all[at].1 = until.max(all[at].1),
+                        None => all.push((address, until)),
+                    }
+                }
+                all.truncate(limits::USERS_LISTED);
+            }
             // A part of another kind can only come from a node of another version; it is ignored.
             _ => {}
         }

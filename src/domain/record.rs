@@ -14,6 +14,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
 use crate::domain::op::{Profile, ProfileChange};
+use crate::domain::revocation::{Revocation, Revoked};
 
 /// One change to store.
 #[derive(Clone, Debug)]
@@ -24,6 +25,13 @@ pub enum Record {
     RoomClosed {
         /// The room.
         room: Name,
+    },
+    /// A room is locked for users that are not in it, or unlocked.
+    RoomLocked {
+        /// The room.
+        room: Name,
+        /// Whether it is locked.
+        is_locked: bool,
     },
     /// A user becomes a participant of a room with a profile. A room without one has no participants: all users may join.
     ParticipantAdded {
@@ -100,6 +108,10 @@ pub enum Record {
         /// The last activity in milliseconds since 1970; the one stored before, or else now, when absent.
         last_seen: Option<u64>,
     },
+    /// A revocation is stored, in place of another one of its subject.
+    RevocationKept(Arc<Revocation>),
+    /// The revocation of a subject is deleted.
+    RevocationRemoved(Box<Revoked>),
 }
 
 /// A room at its creation.
@@ -119,6 +131,8 @@ pub struct MadeRoom {
     pub retention: Retention,
     /// Its profile; `None` for a room that was created by joining.
     pub profile: Option<Box<Profile>>,
+    /// Whether it is locked for users that are not in it.
+    pub is_locked: bool,
 }
 
 /// The retention of messages. `None`: according to the settings; 0: without a limit.

@@ -150,6 +150,21 @@ impl Reject {
         Self::new(Code::Forbidden, "Only the room's host or an admin may close it")
     }
 
+    /// The user is neither the room's host nor an admin.
+    pub fn host_only() -> Self {
+        Self::new(Code::Forbidden, "Only the room's host or an admin may do this")
+    }
+
+    /// The room takes no more users.
+    pub fn room_locked() -> Self {
+        Self::new(Code::Forbidden, "The room is locked")
+    }
+
+    /// A page of this origin may not use the server.
+    pub fn origin_refused() -> Self {
+        Self::new(Code::Forbidden, "This origin may not use the server")
+    }
+
     /// No member of the room has that peer id.
     pub fn peer_not_found() -> Self {
         Self::new(Code::PeerNotFound, "No peer of that id is in this room")

@@ -16,7 +16,7 @@ use crate::base::table::HasName;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, PeerView, RoomInfo};
 use crate::domain::membership::Members;
-use crate::domain::op::{LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
+use crate::domain::op::{HostClaim, LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
 use crate::domain::record::MadeRoom;
 use crate::domain::reject::Reject;
 use crate::domain::room::log::RoomLog;
@@ -35,6 +35,7 @@ pub(crate) struct UnloadedRoom {
     pub(crate) last: u64,
     /// The time of its last message, in milliseconds since 1970.
     pub(crate) last_at: u64,
+    pub(crate) is_locked: bool,
 }
 
 /// One room.
@@ -47,6 +48,8 @@ pub struct Room {
     pub(super) host: Identity,
     /// Its end is in transit to storage: it accepts no operations but departures.
     pub(crate) is_closing: bool,
+    /// Only the host and users with members may join.
+    pub(super) is_locked: bool,
     /// In milliseconds since 1970.
     created_at: u64,
     /// The time of its last operation, in monotonic and wall milliseconds.
@@ -85,6 +88,7 @@ impl Room {
             profile,
             host: by.clone(),
             is_closing: false,
+            is_locked: false,
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
@@ -94,6 +98,12 @@ impl Room {
             is_online_asked: false,
             end_is_due: false,
         }
+    }
+
+    /// A room that `by` creates by joining. It has a host only if the settings say so.
+    pub(crate) fn by_joining(id: Name, by: &Identity, context: &mut OpContext<'_>) -> Self {
+        let host = if context.rules.joined_have_host { by.clone() } else { Identity::none() };
+        Self::new(id, &host, None, LogTerms::default(), context)
     }
 
     /// A room that continues its log after a restart or after it was unloaded.
@@ -106,6 +116,7 @@ impl Room {
             log: RoomLog::stored(room.epoch, room.terms, room.last),
             created_at: room.created_at,
             active_wall: room.last_at,
+            is_locked: room.is_locked,
             ..Self::new(room.room, &room.host, profile, room.terms, context)
         }
     }
@@ -121,6 +132,7 @@ impl Room {
             terms: self.log.terms(),
             last: self.log.committed(),
             last_at: self.active_wall,
+            is_locked: self.is_locked,
         })
     }
 
@@ -141,6 +153,7 @@ impl Room {
             history: terms.history.unwrap_or(rules.history),
             retention: terms.retention,
             profile: self.profile.clone(),
+            is_locked: self.is_locked,
         }
     }
 
@@ -208,7 +221,7 @@ impl Room {
         RoomView {
             room: self.id.clone(),
             is_made: self.profile.is_some(),
-            profile: self.profile.as_deref().cloned().unwrap_or_default(),
+            profile: self.profile.as_deref().map(Profile::shown).unwrap_or_default(),
             host: self.host.user_name(),
             created_at: self.created_at,
             last_activity: self.active_wall,
@@ -222,8 +235,22 @@ impl Room {
         self.admits(by).then_some(()).ok_or_else(Reject::private)
     }
 
-    pub(super) fn is_host(&self, by: &Identity) -> bool {
+    /// Whether a user is the host, has shown the host secret, or is an admin.
+    pub(super) fn is_host(&self, by: &HostClaim) -> bool {
+        let key = self.profile.as_deref().and_then(|profile| profile.host_key.as_ref());
+        self.is_host_user(&by.by) || by.key.is_some() && by.key.as_deref() == key
+    }
+
+    pub(super) fn is_host_user(&self, by: &Identity) -> bool {
         by.roles().admin || by.user() == self.host.user()
+    }
+
+    /// Rejects a join of a user while the room is locked, except of the host and of users with a member.
+    pub(super) fn check_lock(&self, by: &Identity) -> Result<(), Reject> {
+        let is_open = !self.is_locked
+            || self.is_host_user(by)
+            || self.members.iter().any(|member| member.identity.user() == by.user());
+        is_open.then_some(()).ok_or_else(Reject::room_locked)
     }
 
     pub(super) fn has_participant(&self, user: &str) -> bool {
@@ -231,17 +258,12 @@ impl Room {
         profile.is_some_and(|profile| profile.participants.iter().any(|participant| **participant == *user))
     }
 
-    /// Any guest may close a guest's room: each request without a token is another guest, so its host cannot be recognised.
-    fn may_close(&self, by: &Identity) -> bool {
-        self.is_host(by) || (self.host.roles().guest && by.roles().guest)
-    }
-
     pub(super) fn is_private(&self) -> bool {
         self.profile.as_deref().is_some_and(|profile| profile.is_private)
     }
 
     fn admits(&self, by: &Identity) -> bool {
-        !self.is_private() || self.is_host(by) || self.has_participant(by.user())
+        !self.is_private() || self.is_host_user(by) || self.has_participant(by.user())
     }
 
     /// Checks the room's invariants, for tests.

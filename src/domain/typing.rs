@@ -223,6 +223,7 @@ mod tests {
             let rules = RoomRules {
                 announce_limit: 500,
                 max_participants: 0,
+                joined_have_host: true,
                 has_store: false,
                 outlives_process: false,
                 history: false,
@@ -347,7 +348,7 @@ mod tests {
         room.types(2, true);
         room.told();
         room.apply(RoomOp::RemoveMember { connection: id(2) }).expect("it is granted");
-        let leave = RoomOp::Leave { connection: id(0), by: identity("ann"), peer: None };
+        let leave = RoomOp::Leave { connection: id(0), by: identity("ann").into(), peer: None };
         room.apply(leave).expect("it is granted");
         assert_eq!(room.told(), [news("bob", false, 2), news("ann", false, 0)]);
         assert_eq!(room.typists(1), []);

@@ -32,6 +32,8 @@
 //! `power` once it is synced. Delays, failures and crashes may occur between any two steps. A failure ends the run of
 //! each sender with a batch in the failed group.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -39,6 +41,7 @@ use crate::base::Name;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Message};
 use crate::domain::record::{MadeRoom, Record, Session, TokenHash};
+use crate::domain::revocation::Revocation;
 use crate::message::{Requester, ShardNumber};
 
 /// Maximum number of messages in one reply.
@@ -317,16 +320,19 @@ pub enum Restored {
     DirectRecipient(Name, u64),
     /// A recent message, for the idempotency records.
     RecentMessage(Box<RecentMessage>),
+    /// A revocation, for every shard.
+    Revocation(Arc<Revocation>),
 }
 
 impl Restored {
-    /// The room or user that owns the item.
-    pub fn name(&self) -> &str {
+    /// The room or user that owns the item; `None`: every shard gets it.
+    pub fn name(&self) -> Option<&str> {
         match self {
-            Self::Room(stored) => &stored.made.room,
-            Self::User(stored) => &stored.user,
-            Self::DirectRecipient(user, _) => user,
-            Self::RecentMessage(message) => &message.room,
+            Self::Room(stored) => Some(&stored.made.room),
+            Self::User(stored) => Some(&stored.user),
+            Self::DirectRecipient(user, _) => Some(user),
+            Self::RecentMessage(message) => Some(&message.room),
+            Self::Revocation(_) => None,
         }
     }
 }

@@ -25,7 +25,7 @@ const RETRIED_CODES = new Set(["TIMEOUT", "RATE_LIMITED", "OVERLOADED", "STORAGE
 
 const { $ } = ui;
 const params = new URLSearchParams(location.search);
-const token = params.get("token");
+const token = ownToken();
 const roomWasGenerated = !params.get("room");
 let roomId = fitting(params.get("room")) || randomWord(10);
 let peerId = ownPeerId();
@@ -51,7 +51,7 @@ function join() {
   mesh = new Mesh({ selfId: peerId, media, send: sendSignal });
   mesh.addEventListener("change", render);
   mesh.addEventListener("chat", ({ detail }) => addMessage({ ...detail, name: detail.displayName, self: false }));
-  signaling = new Signaling(signalingUrl(token));
+  signaling = new Signaling(signalingUrl(), token);
   signaling.addEventListener("connect", enterRoom);
   signaling.addEventListener("message", ({ detail }) => receive(detail));
   signaling.addEventListener("state", ({ detail }) => linkChanged(detail));
@@ -267,6 +267,9 @@ function ended(reason, detail) {
     left: ["You left the call", `Room ${roomId}`],
     replaced: ["The call continues elsewhere", "Another tab or window joined as you, so this one stepped back.", "Use this one instead"],
     "token-expired": ["Your sign-in has expired", "Open the call again with a fresh link.", null],
+    "token-revoked": ["Your sign-in is no longer valid", "Open the call again with a fresh link.", null],
+    blocked: ["You are blocked", "An administrator of this server does not let you in.", null],
+    "address-blocked": ["Your network is blocked", "An administrator of this server does not let it in.", null],
     removed: ["You were removed from the call", "The host or an administrator ended your connection.", null],
     "room-closed": ["The room was closed", detail || "Everybody has been sent home.", null],
   }[reason] ?? ["The call ended", detail || String(reason)];
@@ -370,6 +373,19 @@ function remembered(storage, key) {
 
 function remember(storage, key, value) {
   try { window[storage].setItem(key, value); } catch { /* as above */ }
+}
+
+// The token of the link, which does not stay in the address: people share that, and servers log it. A reload finds it in
+// the tab's own storage.
+function ownToken() {
+  // Text that cannot be a token is changed so that headers and subprotocols take it, and the server refuses it.
+  const given = params.get("token")?.replace(/[^\w.~+-]/g, "-");
+  if (!given) return remembered("sessionStorage", "switchboard.token");
+  remember("sessionStorage", "switchboard.token", given);
+  const url = new URL(location.href);
+  url.searchParams.delete("token");
+  history.replaceState(null, "", url);
+  return given;
 }
 
 function bearer() {

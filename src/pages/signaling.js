@@ -21,10 +21,11 @@ const LOG_MAX = 2_000;
 const FINAL_CLOSE_CODES = new Map([
   [1008, "refused"],
   [4401, "token-expired"],
+  [4403, "blocked"],
   [4409, "replaced"],
   [4410, "removed"],
 ]);
-const FINAL_REASONS = new Set(["replaced", "token-expired", "removed"]);
+const FINAL_REASONS = new Set(["replaced", "token-expired", "token-revoked", "blocked", "address-blocked", "removed"]);
 
 export class SignalingError extends Error {
   constructor(code, message) {
@@ -44,6 +45,7 @@ export class Signaling extends EventTarget {
   previousGreeting = null;
 
   #url;
+  #protocols;
   #socket = null;
   #attempts = 0;
   #openedAt = 0;
@@ -55,9 +57,11 @@ export class Signaling extends EventTarget {
   #greetingTimer = 0;
   #heardAt = 0;
 
-  constructor(url) {
+  constructor(url, token) {
     super();
     this.#url = url;
+    // The subprotocol `bearer` carries the token: addresses end up in logs.
+    this.#protocols = token ? ["bearer", token] : [];
     addEventListener("online", () => this.retryNow());
   }
 
@@ -102,7 +106,7 @@ export class Signaling extends EventTarget {
   }
 
   #connect() {
-    const socket = new WebSocket(this.#url);
+    const socket = new WebSocket(this.#url, this.#protocols);
     this.#socket = socket;
     this.#enter("connecting");
     this.#greetingTimer = setTimeout(() => socket.close(), GREETING_TIMEOUT_MS);
@@ -221,9 +225,8 @@ export class Signaling extends EventTarget {
 }
 
 // The address of /ws on the server that served this page.
-export function signalingUrl(token) {
+export function signalingUrl() {
   const url = new URL("/ws?events=all", location.href);
   url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  if (token) url.searchParams.set("token", token);
   return url.href;
 }

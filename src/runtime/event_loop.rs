@@ -24,7 +24,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, Sockets, turn_away};
 use crate::runtime::storage::StorageHandle;
-use crate::shard::{Departure, Shard, TurnedAway, Vacancy};
+use crate::shard::{Departure, ListenerRole, Shard, TurnedAway, Vacancy};
 
 /// The token of the waker. Listeners follow, from token 1 on.
 pub(super) const WAKER: Token = Token(0);
@@ -62,11 +62,17 @@ pub(super) struct LoopResources {
     pub(super) permits: ConnectionPermits,
 }
 
+/// A listener and its purpose.
+pub(super) struct RoleListener {
+    pub(super) socket: TcpListener,
+    pub(super) role: ListenerRole,
+}
+
 /// One shard and its operating-system resources.
 pub(super) struct EventLoop {
     poll: Poll,
     clock: Clock,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<RoleListener>,
     /// Indexes of listeners that may have more connections waiting.
     acceptable: Vec<usize>,
     /// No connection is accepted before this time (monotonic ms).
@@ -91,7 +97,7 @@ impl EventLoop {
     /// The kernel refuses to report on a listener.
     pub(super) fn new(
         poll: Poll,
-        mut listeners: Vec<TcpListener>,
+        mut listeners: Vec<RoleListener>,
         inbox: ChannelReceiver,
         storage: Option<StorageHandle>,
         shard: Shard,
@@ -101,7 +107,7 @@ impl EventLoop {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
         }
         for (at, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(listener, Token(1 + at), Interest::READABLE)?;
+            poll.registry().register(&mut listener.socket, Token(1 + at), Interest::READABLE)?;
         }
         Ok(Self {
             poll,
@@ -346,7 +352,8 @@ impl EventLoop {
     fn accept_from(&mut self, now: Now, at: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = self.listeners.get(at).expect("invariant: only open listeners are acceptable");
-            let (stream, remote) = match self.held.take().map_or_else(|| listener.accept(), Ok) {
+            let role = listener.role;
+            let (stream, remote) = match self.held.take().map_or_else(|| listener.socket.accept(), Ok) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -359,7 +366,7 @@ impl EventLoop {
                 }
             };
             if self.sockets.permits().acquire() {
-                self.take_on(now, stream, remote);
+                self.take_on(now, stream, remote, role);
                 continue;
             }
             match self.shard.make_room(now) {
@@ -378,11 +385,16 @@ impl EventLoop {
     }
 
     /// Gives the shard a new connection, for which there is a permit.
-    fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr) {
+    fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr, role: ListenerRole) {
         // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
         let _ = stream.set_nodelay(true);
         match self.shard.accepted(now, remote) {
-            Ok(slot) => drop(self.watch(now, slot, stream)),
+            Ok(slot) => {
+                if role != ListenerRole::Clients {
+                    self.shard.set_listener(slot, role);
+                }
+                self.watch(now, slot, stream);
+            }
             Err(why) => {
                 self.sockets.permits().release();
                 turn_away(stream, why);
@@ -441,7 +453,7 @@ impl EventLoop {
     fn stop_listening(&mut self) {
         self.held = None;
         for mut listener in self.listeners.drain(..) {
-            let _ = self.poll.registry().deregister(&mut listener);
+            let _ = self.poll.registry().deregister(&mut listener.socket);
         }
         self.acceptable.clear();
     }

@@ -19,6 +19,13 @@ pub fn start() -> (NonBlocking, WorkerGuard) {
     (writer, guard)
 }
 
+/// As [`start`], to the end of a file. Its lines are few, so none is dropped: a disk that hangs is waited for once as many
+/// lines wait.
+pub fn start_file(file: std::fs::File) -> (NonBlocking, WorkerGuard) {
+    let builder = NonBlockingBuilder::default().lossy(false).buffered_lines_limit(LINES_MAX).thread_name("audit");
+    builder.finish(file)
+}
+
 /// Number of lines dropped since the start.
 pub(super) fn dropped_lines() -> u64 {
     COUNTER.get().map_or(0, |counter| counter.dropped_lines() as u64)

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use mio::Poll;
-use mio::net::TcpListener;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -25,17 +24,17 @@ use crate::runtime::bridge::{self, Bridge};
 use crate::runtime::channel::{ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
-use crate::runtime::event_loop::{EventLoop, LoopResources, WAKER};
+use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
 use crate::runtime::storage::{self, OpenError, Opened, Storage, StorageHandle, StorageLocation};
 use crate::runtime::{entropy, listener, log_writer, memory};
-use crate::shard::{Options, Shard};
+use crate::shard::{ListenerRole, Options, Shard};
 
 /// Everything a server is started with.
 pub struct Plan {
-    /// Addresses to listen on.
-    pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on, each for clients or for operators.
+    pub listen: Vec<(SocketAddr, ListenerRole)>,
     /// The options of each shard.
     pub options: Options,
     /// The keys that verify tokens.
@@ -53,7 +52,7 @@ pub struct Plan {
 /// A running server.
 pub struct Server {
     /// The addresses it listens on.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<(SocketAddr, ListenerRole)>,
     keys: KeyFiles,
     drain: Duration,
     channels: Arc<[ChannelSender]>,
@@ -135,16 +134,24 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, connections })
 }
 
+/// The bound addresses, and the listeners of each shard.
+type ShardListeners = (Vec<(SocketAddr, ListenerRole)>, Vec<Vec<RoleListener>>);
+
 /// Binds a listener per shard to each address; returns the bound addresses and the listeners of each shard.
-fn listen(addresses: Vec<SocketAddr>, shards: usize) -> Result<(Vec<SocketAddr>, Vec<Vec<TcpListener>>), String> {
+fn listen(addresses: Vec<(SocketAddr, ListenerRole)>, shards: usize) -> Result<ShardListeners, String> {
     let mut bound = Vec::new();
-    let mut listeners: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
-    let all = listener::bind_all(&addresses, shards)?;
-    for (local, sockets) in all {
+    let mut listeners: Vec<Vec<RoleListener>> = (0..shards).map(|_| Vec::new()).collect();
+    let mut all = Vec::new();
+    for role in [ListenerRole::Clients, ListenerRole::Admin] {
+        let of_role = addresses.iter().filter(|(_, known)| *known == role);
+        let of_role: Vec<SocketAddr> = of_role.map(|(address, _)| *address).collect();
+        all.extend(listener::bind_all(&of_role, shards)?.into_iter().map(|bound| (bound, role)));
+    }
+    for ((local, sockets), role) in all {
         assert_eq!(sockets.len(), shards, "invariant: each shard has a listener per address");
-        bound.push(local);
+        bound.push((local, role));
         for (own, socket) in listeners.iter_mut().zip(sockets) {
-            own.push(socket);
+            own.push(RoleListener { socket, role });
         }
     }
     Ok((bound, listeners))
@@ -275,7 +282,9 @@ fn restore(
     let now = clock.now();
     let since = now.wall.saturating_sub(limits::REPEAT_MS);
     let outcome = opened.restore(since, &mut |restored| {
-        let owner = usize::from(placement.of(restored.name()));
+        let Some(owner) = restored.name().map(|name| usize::from(placement.of(name))) else {
+            return shards.iter_mut().for_each(|shard| shard.restore(now, restored.clone()));
+        };
         assert!(owner < shards.len(), "invariant: each room and user is owned by an existing shard");
         shards[owner].restore(now, restored);
     });

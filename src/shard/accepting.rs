@@ -10,6 +10,7 @@ use crate::codec::proxy::{self, ProxiedClient};
 use crate::connection::conn::{Conn, ConnStage};
 use crate::connection::forwarded::is_trusted;
 use crate::domain::reject::{Code, Reject};
+use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
 use crate::shard::http::answer::RestAnswers;
@@ -80,7 +81,7 @@ impl<'a> Accept<'a> {
     pub(super) fn refused(&mut self, now: Now, address: IpAddr) {
         self.core.stats.refused += 1;
         let reject = Reject::new(Code::Overloaded, "The server takes on no more connections");
-        self.core.metrics.turned_away(now, address, None, &reject);
+        self.core.turned_away(now, (address, None), &reject, RefusalCause::Other);
     }
 
     /// The owner of its address refuses a socket that this shard has accepted.

@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use crate::base::handle::ConnSlot;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::domain::quota::{Attempts, Blocks, source};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::revocation::{RevocationChange, Revoked};
 use crate::message::{ShardMessage, ShardNumber};
 use crate::shard::Options;
 use crate::shard::channels::Channels;
@@ -195,6 +197,20 @@ impl Admission {
             None => {}
         }
         None
+    }
+
+    /// Ends blocks by attempts of an address that is no longer blocked.
+    pub(super) fn forgive(&mut self, change: &RevocationChange) {
+        if let RevocationChange::Removed(Revoked::Address(network)) = change {
+            self.attempts.forgive(network);
+            self.blocks.forgive(network);
+        }
+    }
+
+    /// The addresses that this shard owns and that are blocked after too many attempts, each with the end of its block in
+    /// milliseconds since 1970.
+    pub(super) fn blocked(&self, now: Now) -> Vec<(IpAddr, u64)> {
+        self.attempts.blocked(now).take(limits::USERS_LISTED).collect()
     }
 
     /// Has an address's owner count one connection fewer.

@@ -11,13 +11,15 @@ use crate::base::time::Now;
 use crate::connection::conn::ConnStage;
 use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
-use crate::domain::command::{Command, Draft, Join, MessageTarget};
+use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget};
 use crate::domain::event::Content;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::op::{HostClaim, JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
+use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
+use crate::shard::http::calls::host_key;
 use crate::shard::log::Logging;
 use crate::shard::peers::Peers;
 use crate::shard::queries::Queries;
@@ -25,7 +27,7 @@ use crate::shard::quota::QuotaFlow;
 use crate::shard::recovery::Appearance;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
-use crate::shard::requests::{OnReply, RequestRef};
+use crate::shard::requests::{HostRequest, OnReply, RequestRef};
 use crate::shard::rooms::rooms_of;
 
 /// Signaling messages of this size count against what a peer may send to one other.
@@ -57,11 +59,8 @@ impl<'a> Commands<'a> {
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
             Command::Send { target, draft } => self.message(peer, id, target, draft)?,
-            Command::Leave { room, peer: other } => {
-                let room = self.core.rooms.name(&room);
-                let op = RoomOp::Leave { connection, by: self.core.net.identity(peer)?, peer: other.map(name) };
-                (OnReply::Left { room: room.clone() }, Op::Room(room, op))
-            }
+            Command::Leave { room, peer: other, secret } => self.leave(peer, &room, (other, secret))?,
+            Command::Host { room, action, secret } => self.host_action(peer, &room, (action, secret))?,
             Command::Signal(signal) => {
                 self.spend_signal_to(now, peer, &signal.to, signal.body.len())?;
                 let relay = RelaySignal {
@@ -153,6 +152,40 @@ impl<'a> Commands<'a> {
         }
     }
 
+    fn leave(
+        &mut self,
+        peer: PeerKey,
+        room: &str,
+        (other, secret): (Option<Cow<'_, str>>, Option<Cow<'_, str>>),
+    ) -> Result<(OnReply, Op), Reject> {
+        let room = self.core.rooms.name(room);
+        let by = HostClaim { by: self.core.net.identity(peer)?, key: secret.as_deref().map(host_key) };
+        let (connection, other) = (self.core.net.id_of(peer), other.map(name));
+        let op = RoomOp::Leave { connection, by, peer: other.clone() };
+        Ok((OnReply::Left { room: room.clone(), other: other.map(Box::new) }, Op::Room(room, op)))
+    }
+
+    fn host_action(
+        &mut self,
+        peer: PeerKey,
+        room: &str,
+        (action, secret): (HostAction<'_>, Option<Cow<'_, str>>),
+    ) -> Result<(OnReply, Op), Reject> {
+        let by = HostClaim { by: self.core.net.identity(peer)?, key: secret.as_deref().map(host_key) };
+        let room = self.core.rooms.name(room);
+        let on = match &action {
+            HostAction::RemoveUser(user) => Some(user.as_ref().into()),
+            HostAction::Close | HostAction::SetLocked(_) => None,
+        };
+        let then = OnReply::HostAction(Box::new(HostRequest { room: room.clone(), action: action.as_str(), on }));
+        let op = match action {
+            HostAction::Close => RoomOp::Close { by },
+            HostAction::SetLocked(is_locked) => RoomOp::SetLocked { by, is_locked },
+            HostAction::RemoveUser(user) => RoomOp::RemoveUser { by, user: name(user) },
+        };
+        Ok((then, Op::Room(room, op)))
+    }
+
     fn join(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, join: Join<'_>) -> Result<(), Reject> {
         let room = self.core.rooms.name(&join.room);
         if !self.may_join(peer, &room) {
@@ -160,6 +193,7 @@ impl<'a> Commands<'a> {
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
         let by = self.core.net.identity(peer)?;
+        self.core.revocations.list().check_member(now, &room, by.user())?;
         let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
         let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
         // Others address a recovered client by the id that it has kept.
@@ -245,7 +279,10 @@ impl<'a> Commands<'a> {
     }
 
     fn renew_token(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, token: &str) -> Result<(), Reject> {
-        let (identity, expires_at) = self.core.verify(token, self.core.net.address_of(peer), now)?;
+        let address = self.core.net.address_of(peer);
+        let (identity, expires_at) = self.core.verify(token, address, now).inspect_err(|reject| {
+            self.core.count_refusal(now, address, reject, RefusalCause::of(reject));
+        })?;
         self.core.net.identity(peer)?.check_renewal(&identity)?;
         let user = identity.user_name();
         match peer.slot() {

@@ -19,15 +19,17 @@ use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::forwarded::client_address;
 use crate::connection::origins::Sender;
-use crate::domain::access::{Identity, Roles};
+use crate::domain::access::{Identity, Roles, TokenMark};
 use crate::domain::monitoring::Stats;
 use crate::domain::op::{Op, Reply, RoomOp, Scope};
 use crate::domain::quota::Budgets;
 use crate::domain::reject::{Code, Reject};
+use crate::domain::revocation::token_mark;
 use crate::message::{OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
+use crate::shard::audit::{AuditLog, RefusalCause};
 use crate::shard::channels::Channels;
 use crate::shard::drain::Drain;
 use crate::shard::makers::Makers;
@@ -38,6 +40,7 @@ use crate::shard::presence::Presence;
 use crate::shard::quota::Quota;
 use crate::shard::recovery::Recovery;
 use crate::shard::requests::{Merge, PendingRequest, Requests};
+use crate::shard::revocation::RevocationFeed;
 use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
 use crate::shard::socket_counts::SocketCounts;
@@ -62,9 +65,12 @@ pub(super) struct Core {
     pub(super) channels: Channels,
     pub(super) presence: Presence,
     pub(super) recovery: Recovery,
+    /// Users, tokens, members and addresses that may not use the server.
+    pub(super) revocations: RevocationFeed,
     pub(super) trim: Trim,
     pub(super) drain: Option<Box<Drain>>,
     pub(super) metrics: ShardMetrics,
+    pub(super) audit: AuditLog,
     pub(super) stats: Stats,
     pub(super) sockets: SocketCounts,
     pub(super) idlest: Idlest,
@@ -95,6 +101,7 @@ impl Core {
             net: Net::new(number, options.clone(), seed, now),
             channels: Channels::new(number, options.node, placement),
             recovery: Recovery::new(options.recovery_window_ms, &key, seed),
+            revocations: RevocationFeed::new(seed),
             options,
             verifier,
             rng,
@@ -104,6 +111,7 @@ impl Core {
             trim: Trim::default(),
             drain: None,
             metrics: ShardMetrics::new(shards, seed, now),
+            audit: AuditLog::default(),
             stats: Stats::default(),
             sockets,
             idlest: Idlest::default(),
@@ -279,7 +287,7 @@ impl Core {
     /// attempt of the address.
     ///
     /// # Errors
-    /// The token is not valid, or the address is blocked.
+    /// The token is not valid, or revoked, or its user is blocked, or the address is.
     pub(super) fn verify(&mut self, token: &str, address: IpAddr, now: Now) -> Result<(Identity, Option<u64>), Reject> {
         self.admission.check(now, address)?;
         let token = credentials::without_scheme(token);
@@ -289,7 +297,13 @@ impl Core {
             Reject::new(code, error.text())
         })?;
         let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
-        let identity = Identity::new(&claims.user, claims.username.as_deref(), claims.email.as_deref(), roles);
+        self.revocations.list().check_token(now, &claims.user, (claims.id.as_deref(), claims.issued_at))?;
+        let token = TokenMark {
+            mark: claims.id.as_deref().map_or(0, token_mark),
+            issued_at: claims.issued_at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX)),
+        };
+        let (username, email) = (claims.username.as_deref(), claims.email.as_deref());
+        let identity = Identity::of_token(&claims.user, username, email, roles, token);
         // A token that has just expired is still accepted, since clocks differ; it then holds for that long.
         let expires_at = claims.expires_at.map(|at| {
             let is_over = at <= now.unix_seconds();
@@ -302,6 +316,58 @@ impl Core {
     pub(super) fn refuse_without_token(&mut self, address: IpAddr, now: Now) -> Reject {
         self.admission.note_refused(now, address, &mut self.channels);
         Reject::new(Code::Unauthenticated, "A token is required")
+    }
+
+    /// Records an attempt that was refused before a client was attached or a call accepted: as an incident, in the counters
+    /// and in the audit log.
+    pub(super) fn turned_away(
+        &mut self,
+        now: Now,
+        (address, agent): (IpAddr, Option<&str>),
+        reject: &Reject,
+        cause: RefusalCause,
+    ) {
+        self.metrics.turned_away(now, address, agent, reject);
+        self.count_refusal(now, address, reject, cause);
+    }
+
+    /// Counts a refusal, and notes it for the audit log.
+    pub(super) fn count_refusal(&mut self, now: Now, address: IpAddr, reject: &Reject, cause: RefusalCause) {
+        match cause {
+            RefusalCause::Token => self.stats.tokens_refused += 1,
+            RefusalCause::Rate => self.stats.rate_limited += 1,
+            RefusalCause::Origin => self.stats.origins_refused += 1,
+            RefusalCause::Blocked => self.stats.blocked += 1,
+            RefusalCause::Other => {}
+        }
+        self.audit.refused(now, cause, address, reject);
+    }
+
+    /// The same, of a call: it is no attempt to connect.
+    pub(super) fn call_refused(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        reject: &Reject,
+        cause: RefusalCause,
+    ) {
+        let address = self.client_address(now, slot, head);
+        self.metrics.call_refused(now, address, head.header("user-agent"), reject);
+        self.count_refusal(now, address, reject, cause);
+    }
+
+    /// As [`Core::turned_away`], of a request to connect.
+    pub(super) fn turned_away_request(
+        &mut self,
+        now: Now,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        reject: &Reject,
+        cause: RefusalCause,
+    ) {
+        let address = self.client_address(now, slot, head);
+        self.turned_away(now, (address, head.header("user-agent")), reject, cause);
     }
 
     /// Whether a connection may be read now.
@@ -350,6 +416,7 @@ impl Core {
         self.quota.check_invariants();
         self.admission.check_invariants();
         self.sockets.check_invariants(&self.net);
+        self.revocations.check_invariants();
         self.owner.check_invariants();
         assert_eq!(self.drain.is_some(), self.net.is_draining, "invariant: a draining shard has a schedule");
     }

@@ -118,9 +118,17 @@ impl ShardMetrics {
     /// Records a client that was refused before it was attached.
     pub(super) fn turned_away(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
         self.log.refused(now, address, reject);
-        let user_agent = agent.map(|agent| shortened(agent).into());
-        let visitor = MonitoredClient { connection: None, user: None, address, user_agent };
-        self.monitor.turned_away(now, visitor, kind_of(reject), reject.text.as_ref().into());
+        self.monitor.turned_away(now, unknown_client(address, agent), kind_of(reject), reject.text.as_ref().into());
+        self.schedule_report(now);
+    }
+
+    /// Records a call that was refused because of its token, origin or address.
+    pub(super) fn call_refused(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
+        let (code, reason) = (reject.code.as_str(), reject.text.as_ref());
+        tracing::debug!(%address, code, reason, "call refused");
+        if self.refusals.takes(now) {
+            self.monitor.incident(now, unknown_client(address, agent), kind_of(reject), reject.text.as_ref().into());
+        }
         self.schedule_report(now);
     }
 
@@ -290,6 +298,12 @@ impl Metering<'_> {
             self.core.metrics.refused(now, visitor, reject);
         }
     }
+}
+
+/// A client without a connection, as incidents record it.
+fn unknown_client(address: IpAddr, agent: Option<&str>) -> MonitoredClient {
+    let user_agent = agent.map(|agent| shortened(agent).into());
+    MonitoredClient { connection: None, user: None, address, user_agent }
 }
 
 fn kind_of(reject: &Reject) -> IncidentKind {

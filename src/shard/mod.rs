@@ -7,6 +7,7 @@
 
 mod accepting;
 mod admission;
+mod audit;
 mod budgets;
 mod channels;
 mod commands;
@@ -35,6 +36,7 @@ mod recovery;
 mod remotes;
 mod replies;
 mod requests;
+mod revocation;
 mod rooms;
 mod router;
 mod sessions;
@@ -52,13 +54,14 @@ pub use flush::{Gone, Wire};
 pub use making_room::Vacancy;
 pub use moves::Departure;
 pub use notices::OperatorNotices;
-pub use options::{Allowances, Ice, Options, SocketIo, TurnAccess};
+pub use options::{Allowances, Ice, ListenerRole, Options, SocketIo, TurnAccess};
 
 use crate::base::handle::ConnSlot;
 use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
+use crate::domain::revocation::RevocationChange;
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, ShardNumber};
 
@@ -86,6 +89,11 @@ impl Shard {
     /// The shard does not take it on, and the socket is to be closed.
     pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
         Accept::on(&mut self.core).accepted(now, remote)
+    }
+
+    /// Sets which kind of listener a connection was accepted by, if not by one for clients.
+    pub fn set_listener(&mut self, slot: ConnSlot, role: ListenerRole) {
+        self.core.net.remotes.set_listener(slot, role);
     }
 
     /// As [`Shard::accepted`], from another shard, where it was known to come from `address`.
@@ -170,8 +178,11 @@ impl Shard {
         self.core.owner.storage_commands(now)
     }
 
-    /// Restores a room or user that was stored before a restart.
+    /// Restores a room, user or revocation that was stored before a restart.
     pub fn restore(&mut self, now: Now, restored: Restored) {
+        if let Restored::Revocation(revocation) = restored {
+            return self.core.revocations.apply(now, &RevocationChange::Added(revocation));
+        }
         self.core.owner.restore(now, restored);
     }
 

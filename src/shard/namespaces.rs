@@ -21,6 +21,7 @@ use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo};
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::quota::CONNECT_COST;
 use crate::domain::reject::{Code, Reject};
+use crate::shard::audit::RefusalCause;
 use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
@@ -165,6 +166,7 @@ impl<'a> Namespacing<'a> {
         let (token, address) = (token.map(str::to_owned), self.core.net.sessions.remotes.address(at));
         let Some(token) = token else { return Err(self.core.refuse_without_token(address, now)) };
         let (identity, expires_at) = self.core.verify(&token, address, now)?;
+        self.core.revocations.list().check_address(now, address)?;
         if !self.core.takes_requests_for(identity.user()) {
             return Err(Reject::overloaded());
         }
@@ -299,9 +301,9 @@ impl<'a> Namespacing<'a> {
     }
 
     fn note_turned_away(&mut self, now: Now, at: SessionSlot, reject: &Reject) {
-        let Core { net, metrics, .. } = &mut *self.core;
-        let remotes = &net.sessions.remotes;
-        metrics.turned_away(now, remotes.address(at), remotes.agent(at), reject);
+        let remotes = &self.core.net.sessions.remotes;
+        let (address, agent) = (remotes.address(at), remotes.agent(at).map(str::to_owned));
+        self.core.turned_away(now, (address, agent.as_deref()), reject, RefusalCause::of(reject));
     }
 
     pub(super) fn send_refusal(&mut self, at: SessionSlot, namespace: &str, message: &str, data: Option<&str>) {
@@ -365,6 +367,14 @@ impl<'a> Namespacing<'a> {
             }
             Peers::on(self.core).detach(now, slot.into(), departing);
         }
+    }
+
+    /// Takes a peer whose user, token or address was revoked out of its namespace, and tells why.
+    pub(super) fn revoke(&mut self, now: Now, slot: SocketIoSlot, reject: &Reject, departing: Departing) {
+        if self.core.net.sessions.peers.get(slot).is_some_and(|peer| peer.is_connected) {
+            Peers::on(self.core).refuse(now, slot.into(), RequestRef::SocketIo(ReplyTo::default()), reject);
+        }
+        self.disconnect_peer(now, slot, departing);
     }
 
     /// Ends the peers of a session whose tokens have expired.

@@ -12,6 +12,7 @@ use crate::connection::origins::Origins;
 use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
+use crate::domain::access::Identity;
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
@@ -75,6 +76,8 @@ pub struct Options {
     pub token_carriers: TokenCarriers,
     /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
+    /// Whether `/metrics` and the calls of admins are served by a listener of their own only.
+    pub has_admin_listener: bool,
     /// STUN and TURN servers.
     pub ice: Ice,
     /// Rules of rooms and users.
@@ -171,6 +174,16 @@ impl SocketIo {
     }
 }
 
+/// The purpose of a listener.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListenerRole {
+    /// For clients.
+    #[default]
+    Clients,
+    /// For operators: `/metrics` and the calls of admins.
+    Admin,
+}
+
 /// STUN and TURN servers, as sent to clients.
 #[derive(Clone, Debug, Default)]
 pub struct Ice {
@@ -180,6 +193,8 @@ pub struct Ice {
     pub turn_urls: Vec<String>,
     /// Credentials of the TURN server.
     pub turn_access: TurnAccess,
+    /// Whether guests get the TURN server, too.
+    pub turn_for_guests: bool,
 }
 
 /// Credentials of a TURN server.
@@ -205,15 +220,15 @@ pub enum TurnAccess {
 }
 
 impl Ice {
-    /// The list of servers for `user`, as JSON.
-    pub fn servers(&self, user: &str, now: Now) -> String {
+    /// The list of servers for a user, as JSON.
+    pub fn servers(&self, user: &Identity, now: Now) -> String {
         let mut out = Vec::with_capacity(256);
         out.push(b'[');
         if !self.stun_urls.is_empty() {
             let mut object = json::Object::begin(&mut out);
             object.list("urls", &self.stun_urls, |out, url| json::string(out, url)).end();
         }
-        if !self.turn_urls.is_empty() {
+        if !self.turn_urls.is_empty() && (self.turn_for_guests || !user.roles().guest) {
             if out.len() > 1 {
                 out.push(b',');
             }
@@ -223,7 +238,7 @@ impl Ice {
                 TurnAccess::Open => None,
                 TurnAccess::Fixed { username, credential } => Some((username.clone(), credential.clone())),
                 TurnAccess::Timed { secret, ttl_s } => {
-                    Some(turn::credentials(secret, user, now.unix_seconds().saturating_add(*ttl_s)))
+                    Some(turn::credentials(secret, user.user(), now.unix_seconds().saturating_add(*ttl_s)))
                 }
             };
             if let Some((username, credential)) = access {

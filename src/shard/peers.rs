@@ -191,7 +191,7 @@ impl<'a> Peers<'a> {
         match peer.slot() {
             PeerSlot::Raw(slot) => {
                 let identity = self.core.net.identity_of(peer);
-                let ice = identity.map(|identity| self.core.options.ice.servers(identity.user(), now));
+                let ice = identity.map(|identity| self.core.options.ice.servers(identity, now));
                 let ice = ice.unwrap_or_else(|| "[]".to_owned());
                 self.core.net.send_raw(slot, |out| raw::joined(out, joined, &ice, to.raw(), now));
                 self.announce(peer, &joined.room);

@@ -18,9 +18,11 @@ use crate::domain::client_query::{ClientQuery, PageRequest};
 use crate::domain::connection::ConnectionOp;
 use crate::domain::monitoring::{OverviewParts, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
+use crate::domain::policy::PresenceAccess;
 use crate::domain::query::{PartialResult, Query};
 use crate::domain::query_result::{QueryResult, UserList};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::user::user_not_found;
 use crate::shard::core::Core;
 use crate::shard::metrics::Metering;
 use crate::shard::peers::Peers;
@@ -46,6 +48,10 @@ enum Subject {
     Users,
     /// A user.
     Presence,
+    /// A user whose presence is shown to those who share a room: its connections.
+    ConnectionsOf(Name),
+    /// The same: the rooms of its connections.
+    RoomsOf(Name),
     /// A user and its newest connection.
     PresenceOf(Box<PresenceView>),
     /// Counters of every owner.
@@ -64,6 +70,8 @@ enum Subject {
 enum NextStep {
     Answer(Box<QueryResult>),
     Request(Subject, Op),
+    /// Requests whose replies are added up.
+    RequestAll(Subject, Vec<Op>),
 }
 
 /// Answers queries.
@@ -101,8 +109,9 @@ impl<'a> Queries<'a> {
                 if !takes_it {
                     return Err(Reject::overloaded());
                 }
-                self.request(slot, id, ClientRequest { by, subject }, op);
+                self.request(slot, id, ClientRequest { by, subject }, vec![op]);
             }
+            NextStep::RequestAll(subject, ops) => self.request(slot, id, ClientRequest { by, subject }, ops),
         }
         Ok(())
     }
@@ -117,6 +126,7 @@ impl<'a> Queries<'a> {
     ) -> Result<NextStep, Reject> {
         let connection = self.core.net.id_of(slot);
         let is_cluster = self.core.channels.placement.is_cluster();
+        let scope = self.core.options.rules.presence_scope;
         let users_of = |subject, room: &str, page| {
             NextStep::Request(subject, Op::Room(room.into(), RoomOp::ListUsers { by: by.clone(), page }))
         };
@@ -140,8 +150,19 @@ impl<'a> Queries<'a> {
                 let rooms = self.core.rooms_of(slot.into()).into();
                 NextStep::Request(Subject::Message(message), Op::FindMessageRoom { message, connection, rooms })
             }
+            // Others than the user are strangers, unless they are in a room: the list of the room has them.
+            ClientQuery::Users { .. } if by.presence_access("", scope) != PresenceAccess::Open => {
+                every_owner(Subject::Users, Query::UsersNamed([by.user_name()].into()))
+            }
             ClientQuery::Users { page } => {
                 every_owner(Subject::Users, Query::Users(users_page(page, limits::USERS_LISTED)))
+            }
+            ClientQuery::Presence { user } if by.presence_access(&user, scope) == PresenceAccess::Closed => {
+                return Err(user_not_found());
+            }
+            ClientQuery::Presence { user } if by.presence_access(&user, scope) == PresenceAccess::InSharedRooms => {
+                let user: Name = user.as_ref().into();
+                NextStep::Request(Subject::ConnectionsOf(user.clone()), Op::User(user, UserOp::ListConnections))
             }
             ClientQuery::Presence { user } => {
                 let op = UserOp::Describe { by: by.clone() };
@@ -173,15 +194,17 @@ impl<'a> Queries<'a> {
         Ok(QueryResult::Session(by.clone(), Box::new(view), token))
     }
 
-    /// Sends a request, to every owner if it is a query.
-    fn request(&mut self, slot: SocketIoSlot, id: RequestRef<'_>, request: ClientRequest, op: Op) {
-        let merge = match &op {
-            Op::Query(query) => Merge::Query(query.clone()),
+    /// Sends requests, each to every owner if it is a query.
+    fn request(&mut self, slot: SocketIoSlot, id: RequestRef<'_>, request: ClientRequest, ops: Vec<Op>) {
+        let merge = match ops.first() {
+            Some(Op::Query(query)) => Merge::Query(query.clone()),
             _ => Merge::Limit(usize::MAX),
         };
+        // A connection may have ended meanwhile; the others count.
+        let initial = matches!(request.subject, Subject::RoomsOf(_)).then(|| Reply::Described(Vec::new()));
         let then = OnReply::Query(Box::new(request));
         let request = PendingRequest::new(self.core.net.id_of(slot), id.to_owned(), then);
-        self.core.send_to_all_owners(request, vec![op], None, merge);
+        self.core.send_to_all_owners(request, ops, initial, merge);
     }
 
     /// The reply to a step has come.
@@ -202,7 +225,8 @@ impl<'a> Queries<'a> {
             Ok(NextStep::Answer(result)) => {
                 Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Found(&result));
             }
-            Ok(NextStep::Request(subject, op)) => self.request(slot, id, ClientRequest { by, subject }, op),
+            Ok(NextStep::Request(subject, op)) => self.request(slot, id, ClientRequest { by, subject }, vec![op]),
+            Ok(NextStep::RequestAll(subject, ops)) => self.request(slot, id, ClientRequest { by, subject }, ops),
             Err(reject) => Peers::on(self.core).refuse(now, peer, id, &reject),
         }
     }
@@ -236,6 +260,20 @@ impl<'a> Queries<'a> {
                 return Ok(NextStep::Request(Subject::Message(message), Op::Room(room, op)));
             }
             (Subject::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),
+            (Subject::ConnectionsOf(_), Reply::Connections(list)) if list.is_empty() => return Err(user_not_found()),
+            (Subject::ConnectionsOf(user), Reply::Connections(list)) => {
+                let describe = |connection| Op::Connection(connection, ConnectionOp::Describe);
+                let ops = list.into_iter().map(describe).collect();
+                return Ok(NextStep::RequestAll(Subject::RoomsOf(user), ops));
+            }
+            (Subject::RoomsOf(user), Reply::Described(views)) => {
+                let own = self.core.rooms_of(slot.into());
+                if !views.iter().flat_map(|view| &view.rooms).any(|room| own.contains(room)) {
+                    return Err(user_not_found());
+                }
+                let op = UserOp::Describe { by: by.clone() };
+                return Ok(NextStep::Request(Subject::Presence, Op::User(user, op)));
+            }
             (Subject::Presence, Reply::Presence(view)) => {
                 let may_see = self.core.options.openness.presence_details || by.is_user_or_admin(&view.user);
                 match view.newest.filter(|_| may_see) {
@@ -315,6 +353,7 @@ impl<'a> Queries<'a> {
             Query::Incidents(filter) => PartialResult::Incidents(self.core.metrics.incidents(filter)),
             Query::Overview => PartialResult::Overview(Box::new(self.core.metrics.overview())),
             Query::Totals => PartialResult::Totals(Box::new(Metering::on(self.core).own_totals(now))),
+            Query::BlockedAddresses => PartialResult::Blocked(self.core.admission.blocked(now)),
         }
     }
 

@@ -9,6 +9,7 @@ use crate::connection::session::Reason;
 use crate::connection::standing::{HandshakeState, Notice};
 use crate::dialect::raw;
 use crate::domain::reject::{Code, Reject};
+use crate::domain::revocation::{RevokedKind, Struck};
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::peers::{Departing, Peers};
@@ -162,6 +163,19 @@ impl<'a> RawSockets<'a> {
         self.notify(now, slot, "removed");
         self.core.metrics.log.note_closing(4410, "removed");
         self.end(now, slot, Departing::Removed, |out| ws::encode_close(out, 4410, "removed"));
+    }
+
+    /// Closes a connection whose user, token or address was revoked, and tells why.
+    pub(super) fn revoke(&mut self, now: Now, slot: ConnSlot, struck: &Struck, departing: Departing) {
+        let (reason, code) = match struck.kind {
+            RevokedKind::Token | RevokedKind::TokensOf => ("token-revoked", 4401),
+            RevokedKind::User | RevokedKind::Member => ("blocked", 4403),
+            RevokedKind::Address => ("address-blocked", 4403),
+        };
+        self.greet(now, slot);
+        Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(None), &struck.reject);
+        self.notify(now, slot, reason);
+        self.end(now, slot, departing, |out| ws::encode_close(out, code, reason));
     }
 
     /// Notifies a connection that it is closed, and closes it. `code` is a WebSocket close code.

@@ -12,6 +12,7 @@ use crate::base::limits;
 use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
+use crate::shard::ListenerRole;
 
 /// Remote ends by slot.
 pub(super) struct Remotes<K> {
@@ -29,12 +30,14 @@ struct Remote {
     /// An IPv4 address, or the place of an IPv6 address.
     address: u32,
     connected_at: Tick,
-    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address.
+    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address, and with [`ADMIN`] if
+    /// the connection came by a listener for operators.
     agent: u32,
 }
 
 const LONG: u32 = 1 << 31;
-const NO_AGENT: u32 = LONG - 1;
+const ADMIN: u32 = 1 << 30;
+const NO_AGENT: u32 = ADMIN - 1;
 
 /// A client program, by its `User-Agent`.
 struct Agent {
@@ -82,12 +85,29 @@ impl<K: Slot> Remotes<K> {
         }
     }
 
+    /// Sets the kind of listener of a connection.
+    pub(super) fn set_listener(&mut self, slot: K, role: ListenerRole) {
+        let remote = &mut self.list[slot.raw() as usize];
+        remote.agent = match role {
+            ListenerRole::Clients => remote.agent & !ADMIN,
+            ListenerRole::Admin => remote.agent | ADMIN,
+        };
+    }
+
+    /// The kind of listener of a connection.
+    pub(super) fn listener(&self, slot: K) -> ListenerRole {
+        match self.list.get(slot.raw() as usize) {
+            Some(remote) if remote.agent & ADMIN != 0 => ListenerRole::Admin,
+            _ => ListenerRole::Clients,
+        }
+    }
+
     /// Sets the client program and the time of connecting, as a WebSocket or a session opens.
     pub(super) fn set_agent(&mut self, slot: K, agent: Option<&str>, now: Now) {
         let place = agent.map_or(NO_AGENT, |agent| self.count_agent(agent));
         let remote = &mut self.list[slot.raw() as usize];
-        debug_assert_eq!(remote.agent & !LONG, NO_AGENT, "invariant: a client program is counted once");
-        *remote = Remote { connected_at: tick(now.mono), agent: remote.agent & LONG | place, ..*remote };
+        debug_assert_eq!(remote.agent & NO_AGENT, NO_AGENT, "invariant: a client program is counted once");
+        *remote = Remote { connected_at: tick(now.mono), agent: remote.agent & !NO_AGENT | place, ..*remote };
     }
 
     fn store_address(&mut self, address: IpAddr) -> (u32, u32) {
@@ -119,7 +139,7 @@ impl<K: Slot> Remotes<K> {
     pub(super) fn remove(&mut self, slot: K) {
         self.devices.remove(&slot.raw());
         self.drop_address(slot);
-        let place = std::mem::replace(&mut self.list[slot.raw() as usize].agent, NO_AGENT);
+        let place = std::mem::replace(&mut self.list[slot.raw() as usize].agent, NO_AGENT) & NO_AGENT;
         if let Some(agent) = self.agents.at_mut(place) {
             debug_assert_ne!(agent.connections, 0, "invariant: a client program has connections");
             agent.connections -= 1;
@@ -158,7 +178,7 @@ impl<K: Slot> Remotes<K> {
 
     pub(super) fn agent(&self, slot: K) -> Option<&str> {
         let remote = self.list.get(slot.raw() as usize)?;
-        self.agents.at(remote.agent & !LONG).map(Agent::name)
+        self.agents.at(remote.agent & NO_AGENT).map(Agent::name)
     }
 
     /// Description of the device, as JSON.

@@ -13,6 +13,7 @@ use crate::domain::history::{History, Marks};
 use crate::domain::op::{Op, Reply, RoomOp, Sent};
 use crate::domain::quota::{NEW_ROOM_COST, UNIT_BYTES};
 use crate::domain::reject::{Code, Reject};
+use crate::shard::audit::AuditedAction;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::http::answer::RestAnswers;
@@ -26,6 +27,7 @@ use crate::shard::recovery::appearances::Appearances;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
+use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
 
 /// About the bytes of a member in a list, or in the event of a join.
@@ -116,13 +118,17 @@ impl<'a> Replies<'a> {
                 self.synced(now, peer, id, then, reply)
             }
             (OnReply::Joined { .. }, Err(reject)) => self.join_refused(now, peer, id, reject),
+            (OnReply::HostAction(it), Err(reject)) => {
+                self.audit(now, peer, it.action, (&it.room, it.on.as_ref()), reject.code.as_str());
+                Peers::on(self.core).refuse(now, peer, id, &reject);
+            }
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
-                self.charge_join(now, peer, &joined);
                 Peers::on(self.core).add_member(now, peer, id, &joined);
                 Appearances::on(self.core).set(peer, &joined.room, shown);
+                self.joined(now, peer, &joined);
             }
-            (OnReply::Left { room }, Ok(Reply::Left { own })) => self.left(now, peer, id, &room, own),
+            (OnReply::Left { room, other }, Ok(Reply::Left { own })) => self.left(now, peer, id, (&room, other), own),
             (OnReply::Sent { is_to_user, target }, Ok(Reply::Sent(sent))) => match peer.slot() {
                 PeerSlot::Raw(slot) => {
                     let field = if is_to_user { "toUserId" } else { "roomId" };
@@ -149,6 +155,10 @@ impl<'a> Replies<'a> {
                 Appearances::on(self.core).set_media(now, peer, &room, media);
                 Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
             }
+            (OnReply::HostAction(it), Ok(_)) => {
+                self.audit(now, peer, it.action, (&it.room, it.on.as_ref()), "done");
+                self.host_action_done(now, peer, id, (&it.room, it.action));
+            }
             (OnReply::Refusal, Ok(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
             (
                 OnReply::Joined { .. }
@@ -172,17 +182,6 @@ impl<'a> Replies<'a> {
         let is_not_made = reject.code == Code::RoomNotFound;
         let reject = self.core.refusal_of_room(peer).filter(|_| is_not_made).unwrap_or(reject);
         Peers::on(self.core).refuse(now, peer, id, &reject);
-    }
-
-    /// A member has left a room; `own`: the peer itself.
-    fn left(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, room: &Name, own: bool) {
-        if own {
-            Peers::on(self.core).leave_room(now, peer, room);
-        }
-        match peer.slot() {
-            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::left(out, room, id.raw(), now)),
-            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(room)),
-        }
     }
 
     /// The owner of a room has answered `sync-messages`. The newest messages come in place of those after an unknown one.
@@ -215,6 +214,11 @@ impl<'a> Replies<'a> {
         }
     }
 
+    fn joined(&mut self, now: Now, peer: PeerKey, joined: &Joined) {
+        self.charge_join(now, peer, joined);
+        Revoking::on(self.core).check_joined(now, peer, &joined.room);
+    }
+
     /// A join costs as much as the list of members in its answer and the event for each of them, and more where it has made
     /// the room.
     fn charge_join(&mut self, now: Now, peer: PeerKey, joined: &Joined) {
@@ -224,6 +228,44 @@ impl<'a> Replies<'a> {
         }
         let new_bytes = if is_new { NEW_ROOM_COST as usize * UNIT_BYTES } else { 0 };
         self.core.charge_answer(now, peer, joined.peers.len() * 2 * MEMBER_BYTES + new_bytes);
+    }
+
+    /// A membership has ended: the peer's own, or another one's.
+    fn left(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        (room, other): (&Name, Option<Box<Name>>),
+        own: bool,
+    ) {
+        match own {
+            true => Peers::on(self.core).leave_room(now, peer, room),
+            false => self.audit(now, peer, "remove-member", (room, other.as_deref()), "done"),
+        }
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::left(out, room, id.raw(), now)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Left(room)),
+        }
+    }
+
+    fn host_action_done(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, (room, action): (&Name, &str)) {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                self.core.net.send_raw(slot, |out| raw::host_action(out, room, action, id.raw(), now));
+            }
+            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
+        }
+    }
+
+    /// Logs an action of a room's host or an admin.
+    fn audit(&self, now: Now, peer: PeerKey, action: &str, (room, on): (&Name, Option<&Name>), outcome: &str) {
+        let net = &self.core.net;
+        if let (Some(by), Some(remote)) = (net.identity_of(peer), net.remote_of(peer, now)) {
+            let on = on.map_or_else(|| room.to_string(), |on| format!("{on} in {room}"));
+            let (by, from) = (by.user(), remote.address);
+            self.core.audit.action(&AuditedAction { action, by, from, on: &on, outcome });
+        }
     }
 
     /// The owner of a peer's user has attached the peer, or refused it.

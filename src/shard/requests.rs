@@ -94,8 +94,10 @@ pub(super) enum OnReply {
     Synced { room: Name, limit: usize },
     /// The newest messages, in place of those after an unknown one.
     SyncedInstead,
-    /// A membership of the peer, or of another one, has ended.
-    Left { room: Name },
+    /// A membership of the peer, or of another one with that peer id, has ended.
+    Left { room: Name, other: Option<Box<Name>> },
+    /// An action of a room's host is done.
+    HostAction(Box<HostRequest>),
     /// The sender gets a receipt that names the message's target: a user, or a room.
     Sent { is_to_user: bool, target: Name },
     /// The sender gets a receipt that repeats the content, and the room.
@@ -110,6 +112,15 @@ pub(super) enum OnReply {
     RoomsCounted(Name),
     /// The replies of several owners are gathered.
     Gathered(Box<Scatter>),
+}
+
+/// A host's action that its room decides on.
+pub(super) struct HostRequest {
+    pub(super) room: Name,
+    /// Its name on the wire.
+    pub(super) action: &'static str,
+    /// The user that it concerns.
+    pub(super) on: Option<Name>,
 }
 
 impl RequestId {

@@ -25,6 +25,7 @@ use crate::shard::quota::QuotaFlow;
 use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::replies::Replies;
+use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
 
 /// Routes inputs and messages.
@@ -205,6 +206,7 @@ impl<'a> Router<'a> {
             ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
             ShardMessage::LogFilter(change) => self.core.metrics.log.filters().apply(now, change),
+            ShardMessage::Revocation(change) => Revoking::on(self.core).change(now, &change),
             ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),
         }
     }

@@ -25,6 +25,7 @@ fn options() -> Options {
     let rules = RoomRules {
         announce_limit: 500,
         max_participants: 0,
+        joined_have_host: true,
         has_store: false,
         outlives_process: false,
         history: true,
@@ -65,6 +66,7 @@ fn options() -> Options {
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },
         client_url: None,
+        has_admin_listener: false,
         ice: Ice::default(),
         rules: Arc::new(rules),
         socket_io: SocketIo::default(),

@@ -20,6 +20,7 @@ use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::positions;
 use crate::shard::recovery::proofs::Proving;
 use crate::shard::recovery::sessions::KeptSessions;
+use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
 use crate::shard::trimming::Trimming;
 
@@ -73,13 +74,16 @@ impl<'a> Timers<'a> {
         if self.core.metrics.next_due().is_some_and(|at| at <= now.mono) {
             Metering::on(self.core).send_report(now);
         }
+        Revoking::on(self.core).sweep_if_due(now);
+        self.core.audit.log_if_due(now);
         Conformance::on(self.core).open_due_sessions(now);
         Draining::on(self.core).step(now);
     }
 
     /// When [`Timers::tick`] has work next, in monotonic milliseconds.
     pub(super) fn next_due(&mut self) -> Option<u64> {
-        let Core { net, rooms, owner, presence, recovery, trim, drain, quota, metrics, .. } = &mut *self.core;
+        let Core { net, rooms, owner, presence, recovery, trim, drain, quota, metrics, revocations, audit, .. } =
+            &mut *self.core;
         let components = [
             net.timers.next_due(),
             net.sessions.late.front().map(|late| late.due),
@@ -93,6 +97,8 @@ impl<'a> Timers<'a> {
             drain.as_ref().map(|drain| drain.next_due()),
             quota.next_due(),
             metrics.next_due(),
+            revocations.next_due(),
+            audit.next_due(),
         ];
         components.into_iter().flatten().min()
     }

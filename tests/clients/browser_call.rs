@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use support::chromium::{Browser, Page};
 use support::client::Client;
-use support::server::Server;
+use support::server::{Server, token};
 
 /// How long a page may take for what it must do; a loaded machine decodes its first frame late.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -249,6 +249,23 @@ fn call_page_without_token_says_so_and_stops() {
     let browser = Browser::launch(&[]);
     let page = browser.page(&format!("http://{}/call?room=tea&name=Ann&autojoin=1", server.address));
     page.wait_for("document.getElementById('join-notice-text').textContent.includes('asks for a sign-in')", PATIENCE);
+    assert_eq!(evaluate(&page, "call.phase"), "lobby");
+}
+
+#[test]
+fn call_page_sends_its_token_by_subprotocol_and_takes_it_out_of_the_address() {
+    let settings = ["rooms.create_on_join=always", "auth.query_token=false"];
+    let server = Server::start(&settings.map(|setting| ["--set", setting]).concat());
+    let browser = Browser::launch(&[]);
+    let page = join(&browser, &server.address, &format!("tea&token={}", token("ann", &json!({}))), "Ann");
+    assert_eq!(evaluate(&page, "location.search"), "?room=tea&name=Ann&autojoin=1");
+    // A reload has it still.
+    evaluate(&page, "window.isOld = true, location.reload(), 1");
+    page.wait_for("!window.isOld && window.call?.phase === 'joined'", PATIENCE);
+    assert_eq!(page.problems(), [""; 0]);
+    // What cannot be a token is refused as one.
+    let page = browser.page(&format!("http://{}/call?room=tea&name=Ann&autojoin=1&token=a,%20b%C3%BC", server.address));
+    page.wait_for("document.getElementById('join-notice-text').textContent.includes('not valid')", PATIENCE);
     assert_eq!(evaluate(&page, "call.phase"), "lobby");
 }
 

@@ -194,7 +194,7 @@ fn typing_and_receipt_queries_are_answered_to_members() {
 #[test]
 fn online_queries_return_users_and_counts() {
     for shards in [1, 3] {
-        let server = Server::of_shards(shards, &[]);
+        let server = Server::of_shards(shards, &["presence.scope=all"]);
         let mut ada = raw(&server, "ada");
         let claims = json!({ "username": "Bob", "email": "bob@example.org" });
         let mut bob = QueryClient::connect(&server, "bob", &claims);

@@ -6,7 +6,21 @@ use crate::source::{Source, paths};
 
 /// The external crates that each top-level module may name.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("base", &["base64", "foldhash", "hashbrown", "httpdate", "humantime", "rand_chacha", "slab", "time"]),
+    (
+        "base",
+        &[
+            "base64",
+            "foldhash",
+            "hashbrown",
+            "httpdate",
+            "humantime",
+            "rand_chacha",
+            "slab",
+            "time",
+            "unicode_normalization",
+            "unicode_security",
+        ],
+    ),
     (
         "codec",
         &[
@@ -55,7 +69,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["jsonwebtoken", "serde", "strsim", "toml", "tracing"]),
     (
         "command_line",
-        &["clap", "httparse", "humantime", "jsonwebtoken", "serde_json", "tracing_appender", "tracing_subscriber"],
+        &[
+            "clap",
+            "httparse",
+            "humantime",
+            "jsonwebtoken",
+            "serde_json",
+            "tracing",
+            "tracing_appender",
+            "tracing_subscriber",
+        ],
     ),
     ("pages", &["flate2", "foldhash"]),
     ("main", &["clap", "jsonwebtoken", "rlimit", "tracing"]),

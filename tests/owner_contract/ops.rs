@@ -54,6 +54,8 @@ fn each_op_has_a_script_of_its_name() {
         "purge_user",
         "enroll",
         "rooms_of",
+        "revocations/change",
+        "revocations/list",
     ];
     wanted.extend(own.map(str::to_owned));
     let scripts: BTreeSet<String> = scripts::ALL.iter().map(|script| script.name.to_owned()).collect();

@@ -32,6 +32,7 @@ pub(crate) fn rules() -> RoomRules {
     RoomRules {
         announce_limit: 5,
         max_participants: 0,
+        joined_have_host: true,
         has_store: true,
         outlives_process: true,
         history: true,

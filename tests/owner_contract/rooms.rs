@@ -9,7 +9,8 @@ use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::event::Content;
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
-    JoinRoom, LogTerms, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp, SendMessage, UsersPage,
+    HostClaim, HostKey, JoinRoom, LogTerms, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp, SendMessage,
+    UsersPage,
 };
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ThreadMessage};
@@ -17,6 +18,9 @@ use uuid::Uuid;
 
 use crate::owners::{EmbeddedTestOwner, RedisTestOwner, SHARDS, TestOwner, rules};
 use crate::same::Names;
+
+/// The key of the host secret of rooms that have one.
+const KEY: HostKey = HostKey([7; 32]);
 
 /// Operations of one sequence.
 const ACTS: usize = 400;
@@ -94,6 +98,12 @@ impl Chooser<'_> {
         JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0 }
     }
 
+    /// A user, sometimes with a host secret.
+    fn claim(&mut self, by: Identity) -> HostClaim {
+        let key = [None, None, Some(Box::new(KEY)), Some(Box::new(HostKey([8; 32])))][self.pick(4)].clone();
+        HostClaim { by, key }
+    }
+
     fn content(&mut self) -> Content {
         Content {
             body: format!(r#"{{"text":"{} / ü {{}} []"}}"#, self.pick(1000)).into(),
@@ -120,7 +130,7 @@ impl Chooser<'_> {
             })),
             14 | 15 => {
                 let peer = self.coin().then(|| self.peer_name(nodes));
-                RoomOp::Leave { connection, by, peer }
+                RoomOp::Leave { connection, by: self.claim(by), peer }
             }
             16 => RoomOp::RemoveMember { connection },
             17 | 18 => {
@@ -159,7 +169,11 @@ impl Chooser<'_> {
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => RoomOp::ReadReceipts { connection, message: self.message() },
             32 => RoomOp::AddParticipant { by, connections: vec![connection] },
-            33 => RoomOp::RemoveParticipant { by, connection: self.coin().then_some(connection) },
+            33 => match self.pick(4) {
+                0 => RoomOp::RemoveUser { by: self.claim(by), user: identity(self.pick(4)).user_name() },
+                1 => RoomOp::SetLocked { by: self.claim(by), is_locked: self.coin() },
+                _ => RoomOp::RemoveParticipant { by, connection: self.coin().then_some(connection) },
+            },
             34 if self.coin() => RoomOp::Describe { by },
             34 => {
                 let name = self.coin().then(|| "Other \"name\"".into());
@@ -172,7 +186,7 @@ impl Chooser<'_> {
             }
             36 => {
                 if self.pick(4) == 0 {
-                    RoomOp::Close { by }
+                    RoomOp::Close { by: self.claim(by) }
                 } else {
                     RoomOp::StartGrace { connection }
                 }
@@ -183,6 +197,7 @@ impl Chooser<'_> {
                     is_private: self.coin(),
                     participants: vec!["ann".into(), "bob".into()],
                     max_participants: self.pick(4),
+                    host_key: self.coin().then_some(KEY),
                     ..Profile::default()
                 };
                 let history = [None, Some(true), Some(false)][self.pick(3)];
@@ -240,7 +255,8 @@ fn play(seed: u64, nodes: usize, cluster: &mut RedisTestOwner) {
             ticked.sort_by_key(|line| line.contains("a{b}%c d"));
             let ticked = ticked.join("\n");
             // The order in which members are removed is not defined, and the announcement of the last ones depends on it.
-            let is_unordered = matches!(op, RoomOp::RemoveParticipant { connection: None, .. });
+            let is_unordered =
+                matches!(op, RoomOp::RemoveParticipant { connection: None, .. } | RoomOp::RemoveUser { .. });
             let mut told = side.names.tell(owner.ask(now, node, from, Op::Room(room.clone(), op)));
             if is_unordered {
                 let mut lines: Vec<&str> = told.lines().filter(|line| !line.contains(" publishes ")).collect();

@@ -107,7 +107,9 @@ impl Names {
                     }
                     // Another test covers users. Redis does not look up the presence of a room's users.
                     ThreadMessage::Owner(OwnerMessage::NotifyUser { .. } | OwnerMessage::RoomPresence { .. })
-                    | ThreadMessage::Shard(ShardMessage::PresenceUpdate { .. } | ShardMessage::OnlineUsers { .. }) => {
+                    | ThreadMessage::Shard(ShardMessage::PresenceUpdate { .. } | ShardMessage::OnlineUsers { .. })
+                    // A node reads the list of revocations when it starts.
+                    | ThreadMessage::Shard(ShardMessage::Revocation(_)) => {
                         continue;
                     }
                     other => format!("{other:?}"),

@@ -31,6 +31,7 @@ pub(crate) fn rules() -> RoomRules {
     RoomRules {
         announce_limit: 500,
         max_participants: 0,
+        joined_have_host: true,
         has_store: true,
         outlives_process: true,
         history: false,
@@ -89,9 +90,11 @@ impl Heard {
             ThreadMessage::Shard(ShardMessage::Deliver { to, event: Event::Direct(direct) }) => {
                 Some(Self::Tell(*to, direct.content.body.to_string()))
             }
-            // What goes on in rooms is of no interest here.
+            // What goes on in rooms is of no interest here, nor is the list of revocations that a node reads when it starts.
             ThreadMessage::Reply { .. }
-            | ThreadMessage::Shard(ShardMessage::Publish { .. } | ShardMessage::Deliver { .. }) => None,
+            | ThreadMessage::Shard(
+                ShardMessage::Publish { .. } | ShardMessage::Deliver { .. } | ShardMessage::Revocation(_),
+            ) => None,
             other => panic!("nobody should be told {other:?}"),
         }
     }

@@ -114,6 +114,7 @@ fn generated_requests_get_the_described_answers() {
     let server = Server::start(&arguments);
     // A room that is closed by one path is gone at the other, which a check of Schemathesis takes for a fault: it knows
     // resources by their paths.
-    generate(&server, &["--exclude-operation-id", "closeMeeting"]);
+    // Calls that block and revoke would shut the caller out.
+    generate(&server, &["--exclude-operation-id", "closeMeeting", "--exclude-tag", "Administration"]);
     generate(&server, &["--include-path-regex", "^/api/rooms"]);
 }

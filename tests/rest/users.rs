@@ -19,7 +19,12 @@ struct PeopleTest {
 
 impl PeopleTest {
     fn new() -> Self {
-        let settings = ["presence.scope=none", "rooms.create_on_join=always", "limits.rest_per_minute=0"];
+        Self::with_presence("presence.scope=none")
+    }
+
+    /// With presence that users see in other ways than usual here.
+    fn with_presence(scope: &str) -> Self {
+        let settings = [scope, "rooms.create_on_join=always", "limits.rest_per_minute=0"];
         let mut arguments = vec!["--shards", "3"];
         for setting in settings {
             arguments.extend(["--set", setting]);
@@ -224,7 +229,7 @@ fn connection_is_closed_by_its_user_or_an_admin() {
 
 #[test]
 fn presence_is_readable_by_all_and_set_by_owner_or_admin() {
-    let stage = PeopleTest::new();
+    let stage = PeopleTest::with_presence("presence.scope=all");
     for user in USERS {
         let path = format!("/presence/{user}");
         let look = |line: &str| stage.granted("GET", &path, line, None);
@@ -256,7 +261,7 @@ fn presence_is_readable_by_all_and_set_by_owner_or_admin() {
 
 #[test]
 fn presence_of_absent_user_keeps_last_seen_that_backend_sets() {
-    let stage = PeopleTest::new();
+    let stage = PeopleTest::with_presence("presence.scope=all");
     for user in USERS {
         let path = format!("/presence/{user}");
         let shown = |last_seen: &str| {
@@ -408,7 +413,7 @@ fn connected_users_are_listed_page_by_page() {
 
 #[test]
 fn connection_status_is_readable_by_every_user() {
-    let stage = PeopleTest::new();
+    let stage = PeopleTest::with_presence("presence.scope=all");
     for user in USERS {
         let client = stage.connect(user);
         let path = format!("/websocket/users/{user}/status");

@@ -116,7 +116,7 @@ await run({
   async '14'() {
     const hostPeerId = 'host-unique-id';
     const room = await createRoom(await server(), { hostPeerId });
-    assert.deepEqual(Object.keys(room).sort(), ['createdAt', 'encryption', 'hostPeerId', 'joinLink', 'maxParticipants', 'roomId']);
+    assert.deepEqual(Object.keys(room).sort(), ['createdAt', 'encryption', 'hostPeerId', 'hostSecret', 'joinLink', 'maxParticipants', 'roomId']);
     has(room, { roomId: isText, hostPeerId, maxParticipants: 10, encryption: 'none', createdAt: isDate });
   },
   async '15'() {
@@ -131,9 +131,10 @@ await run({
   },
   async '17'() {
     const on = await server();
-    const { roomId } = await createRoom(on);
-    const closed = await on.call('DELETE', `/api/rooms/${roomId}`);
-    // A guest has no name that it could prove: the room's host is known by its peerId only.
+    const { roomId, hostSecret } = await createRoom(on);
+    // A guest has no name that it could prove: its room's host is known by the secret in the answer that made the room.
+    assert.equal((await on.call('DELETE', `/api/rooms/${roomId}`)).status, 403);
+    const closed = await on.call('DELETE', `/api/rooms/${roomId}`, { headers: { 'X-Host-Secret': hostSecret } });
     assert.deepEqual([closed.status, closed.body], [204, '']);
     assert.equal((await on.call('GET', `/api/rooms/${roomId}`)).status, 404);
   },

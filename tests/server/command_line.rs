@@ -459,6 +459,7 @@ fn server_for_guests_only_starts_without_key() {
     let arguments = ["serve", "--listen", "127.0.0.1:0", "--data", "", "--set", "auth.guests=true"];
     let environment = [("TURN_URL", "turn:a.example:3478,turns:b.example:5349"), ("TURN_USERNAME", "u")];
     let environment = [&environment[..], &[("TURN_CREDENTIAL", "c"), ("SWITCHBOARD_ROOMS__CREATE_ON_JOIN", "always")]];
+    let environment = [&environment.concat()[..], &[("SWITCHBOARD_TURN__GUESTS", "true")]];
     let mut serving = Serving::start(&directory, &arguments, &environment.concat());
     let address = serving.address();
     let mut guest = Client::connect(&address, None);

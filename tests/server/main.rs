@@ -2,12 +2,15 @@
 //! input that no correct client sends.
 
 mod access;
+mod audit;
 mod bounds;
 mod budgets;
 mod command_line;
 mod connection_attempts;
 mod drain;
+mod exposure;
 mod handshakes;
+mod hosts;
 mod limits;
 mod logging;
 mod malformed_input;
@@ -16,6 +19,7 @@ mod portable_json;
 mod presence;
 mod proxy_protocol;
 mod quotas;
+mod revocations;
 mod seeds;
 mod shards;
 mod smoke;

@@ -207,7 +207,10 @@ impl Network {
         if let Some(store) = &mut self.store {
             store.crash(self.now, is_power);
             for restored in store.restored(self.now) {
-                self.shards[usize::from(placement.of(restored.name()))].restore(self.now, restored);
+                match restored.name().map(|name| usize::from(placement.of(name))) {
+                    Some(owner) => self.shards[owner].restore(self.now, restored),
+                    None => self.shards.iter_mut().for_each(|shard| shard.restore(self.now, restored.clone())),
+                }
             }
         }
     }

@@ -137,6 +137,7 @@ impl Setting {
         let overflows = rng.below(8) == 0;
         let rules = RoomRules {
             announce_limit: 500,
+            joined_have_host: true,
             has_store: true,
             outlives_process: true,
             keep_ms,
@@ -167,6 +168,7 @@ impl Setting {
         let heartbeat = Heartbeat { interval_ms: 4_000 + rng.below(4) * 3_000, timeout_ms: 4_000 };
         let rules = RoomRules {
             announce_limit: 500,
+            joined_have_host: true,
             has_store: false,
             presence_grace_ms: if rng.below(4) == 0 { 0 } else { 3_000 },
             presence_scope: if rng.below(4) == 0 { Scope::Rooms } else { Scope::Auto },

@@ -173,6 +173,7 @@ impl StoreContents {
         let mut repeatable: Vec<_> = repeatable.filter(|message| message.at + REPEAT_MS >= now).collect();
         repeatable.sort_by_key(|message| message.id);
         all.extend(repeatable.into_iter().map(|message| Restored::RecentMessage(Box::new(message))));
+        all.extend(self.0.revocations.values().cloned().map(Restored::Revocation));
         all
     }
 

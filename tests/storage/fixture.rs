@@ -274,6 +274,7 @@ pub(crate) fn made(name: &str, profile: Option<Profile>, retention: Retention) -
         history: true,
         retention,
         profile: profile.map(Box::new),
+        is_locked: false,
     }))
 }
 

@@ -7,8 +7,9 @@ use switchboard::base::Name;
 use switchboard::base::rng::Rng;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{ReceiptKind, Status};
-use switchboard::domain::op::{Profile, ProfileChange};
+use switchboard::domain::op::{HostKey, Profile, ProfileChange};
 use switchboard::domain::record::{MadeRoom, Record, Retention, Seen, SentMessage, TokenHash};
+use switchboard::domain::revocation::{Revocation, Revoked};
 use switchboard::message::storage::{
     MessageSpan, RecentMessage, Restored, StorageQuery, StorageReply, StoredRoom, StoredUser,
 };
@@ -43,7 +44,7 @@ impl History {
         self.time.pass(self.rng.below(3));
         let now = self.time.now();
         let (room, user): (Name, Name) = (self.one_of(&ROOMS).into(), self.one_of(&USERS).into());
-        let record = match (self.model.rooms.get(&room), self.rng.below(40)) {
+        let record = match (self.model.rooms.get(&room), self.rng.below(43)) {
             (None, 0..20) => self.make(room, now),
             (Some(_), 0) => {
                 // The next room of that name has other messages, and these have other ids.
@@ -80,6 +81,18 @@ impl History {
                 let expires_at = self.maybe(now + 1_000_000);
                 Record::SessionKept(Box::new(session(token, &user, expires_at)))
             }
+            (Some(known), 40) => {
+                Record::RoomLocked { room: known.stored.made.room.clone(), is_locked: self.rng.below(2) == 0 }
+            }
+            (_, 41) => {
+                let is_user = self.rng.below(2) == 0;
+                let subject = if is_user { Revoked::User(user) } else { Revoked::Token("t".into()) };
+                let (until, reason) = (self.maybe(now + 1_000_000), self.maybe("spam".into()));
+                let issued_before = self.maybe(now / 1000);
+                let by = "root".into();
+                Record::RevocationKept(Arc::new(Revocation { subject, until, reason, issued_before, made_at: now, by }))
+            }
+            (_, 42) => Record::RevocationRemoved(Box::new(Revoked::User(user))),
             (_, 36) => {
                 let token = TokenHash([self.rng.below(6) as u8; 32]);
                 if self.rng.below(2) == 0 {
@@ -113,6 +126,7 @@ impl History {
             host_peer: self.maybe("host's laptop".into()),
             max_participants: self.rng.below(3) as usize,
             encryption: self.maybe("{\"a\":  1}".into()),
+            host_key: self.maybe(HostKey([7; 32])),
         };
         let roles = Roles { guest: self.rng.below(2) == 0, ..Roles::default() };
         Record::RoomMade(Box::new(MadeRoom {
@@ -123,33 +137,44 @@ impl History {
             history: self.rng.below(4) != 0,
             retention: Retention { messages: self.maybe(0), age_ms: self.maybe(0) },
             profile: self.maybe(Box::new(profile)),
+            is_locked: false,
         }))
     }
 }
 
-type Brought = (Vec<StoredRoom>, Vec<String>, BTreeMap<Name, StoredUser>, Vec<RecentMessage>, Vec<Name>);
+type Brought = (
+    Vec<StoredRoom>,
+    Vec<String>,
+    BTreeMap<Name, StoredUser>,
+    Vec<RecentMessage>,
+    Vec<Name>,
+    BTreeMap<Revoked, Arc<Revocation>>,
+);
 
 /// Everything that a store gives back at its start, each room with its username, which equality of hosts does not see.
 fn restored(options: StorageOptions) -> Brought {
     let (mut rooms, mut users, mut repeatable) = (Vec::new(), BTreeMap::new(), Vec::new());
     let mut awaited: Vec<Name> = Vec::new();
+    let mut revocations = BTreeMap::new();
     let opened = open(options).expect("a store");
     let restored = opened.restore(BEGINNING, &mut |restored| match restored {
         Restored::Room(room) => rooms.push(*room),
         Restored::DirectRecipient(user, _) => awaited.push(user),
         Restored::User(user) => drop(users.insert(user.user.clone(), *user)),
         Restored::RecentMessage(message) => repeatable.push(*message),
+        Restored::Revocation(revocation) => drop(revocations.insert(revocation.subject.clone(), revocation)),
     });
     restored.expect("it can be read");
     rooms.sort_by(|a, b| a.made.room.cmp(&b.made.room));
     repeatable.sort_by_key(|message| message.id);
     let hosts = rooms.iter().map(|room| room.made.host.username().to_owned()).collect();
     awaited.sort();
-    (rooms, hosts, users, repeatable, awaited)
+    (rooms, hosts, users, repeatable, awaited, revocations)
 }
 
 fn compare_restored(options: StorageOptions, model: &Model) {
-    let (rooms, hosts, users, repeatable, awaited) = restored(options);
+    let (rooms, hosts, users, repeatable, awaited, revocations) = restored(options);
+    assert_eq!(revocations, model.revocations);
     let waiting = model.directs.iter().filter(|(_, directs)| !directs.is_empty());
     assert_eq!(awaited, waiting.map(|(user, _)| user.clone()).collect::<Vec<_>>());
     let expected: Vec<StoredRoom> = model.rooms.values().map(|room| room.stored.clone()).collect();

@@ -1,12 +1,14 @@
 //! What a store holds, in memory: the shortest way to say what each record means.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use switchboard::base::Name;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{ReceiptKind, Status};
 use switchboard::domain::event::{Direct, Message};
 use switchboard::domain::record::{Record, Session, TokenHash};
+use switchboard::domain::revocation::{Revocation, Revoked};
 use switchboard::message::storage::{RecentMessage, StoredRoom, StoredUser};
 use uuid::Uuid;
 
@@ -17,6 +19,7 @@ pub(crate) struct Model {
     pub(crate) users: BTreeMap<Name, StoredUser>,
     pub(crate) directs: BTreeMap<Name, Vec<Direct>>,
     pub(crate) sessions: BTreeMap<TokenHash, Session>,
+    pub(crate) revocations: BTreeMap<Revoked, Arc<Revocation>>,
 }
 
 pub(crate) struct Room {
@@ -44,6 +47,15 @@ impl Model {
                     profile.description = description.filter(|text| !text.is_empty());
                 }
             }
+            Record::RoomLocked { room, is_locked } => {
+                if let Some(room) = self.rooms.get_mut(room) {
+                    room.stored.made.is_locked = *is_locked;
+                }
+            }
+            Record::RevocationKept(revocation) => {
+                self.revocations.insert(revocation.subject.clone(), revocation.clone());
+            }
+            Record::RevocationRemoved(subject) => drop(self.revocations.remove(subject)),
             Record::ParticipantAdded { room, user } => {
                 if let Some(participants) = self.participants(room)
                     && !participants.contains(user)

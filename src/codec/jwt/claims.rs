@@ -6,11 +6,13 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 
+use crate::base::display_name::{NameFault, name_fault};
+
 use super::error::TokenError;
 use super::loose::{self, Loose};
 
 /// Prefix of the names of clients without a token; reserved in tokens.
-pub const GUEST_PREFIX: &str = "guest:";
+pub use crate::base::display_name::GUEST_PREFIX;
 
 /// Maximum size of `sub`, in bytes.
 pub const SUBJECT_BYTES_MAX: usize = 128;
@@ -26,7 +28,8 @@ pub const EMAIL_BYTES_MAX: usize = 254;
 pub struct Claims {
     /// `sub`: 1–128 bytes, no control characters, not `guest:…`.
     pub user: String,
-    /// The first valid one of `name`, `preferred_username` and `username`: 1–128 bytes, no control characters.
+    /// The first valid one of `name`, `preferred_username` and `username`: 1–128 bytes, no control characters, without a
+    /// [`NameFault`].
     pub username: Option<String>,
     /// `email`: 1–254 bytes, no control characters. The syntax is not checked.
     pub email: Option<String>,
@@ -36,6 +39,10 @@ pub struct Claims {
     pub push: bool,
     /// `exp` in Unix seconds, rounded up, without the leeway.
     pub expires_at: Option<u64>,
+    /// `iat` in Unix seconds, rounded up.
+    pub issued_at: Option<u64>,
+    /// `jti`: 1–128 bytes, no control characters.
+    pub id: Option<String>,
 }
 
 /// The tokens that make an admin.
@@ -96,8 +103,10 @@ impl ClaimRules {
         }
         let user = raw.sub.text().and_then(|text| usable(text, SUBJECT_BYTES_MAX));
         let user = user.ok_or(TokenError::BadSubject)?;
-        if user.starts_with(GUEST_PREFIX) {
-            return Err(TokenError::ReservedSubject);
+        match name_fault(user) {
+            Some(NameFault::GuestLike) => return Err(TokenError::ReservedSubject),
+            Some(NameFault::Hidden) => return Err(TokenError::BadSubject),
+            None => {}
         }
         let is_admin = self.admin.is_met(&raw, json)?;
         Ok(raw.told(user.to_owned(), is_admin))
@@ -126,9 +135,10 @@ struct RawClaims<'a> {
     exp: Option<u64>,
     #[serde(default, deserialize_with = "numeric_date")]
     nbf: Option<u64>,
-    /// Checked for its type only: a token with an invalid `iat` is malformed.
-    #[serde(default, deserialize_with = "numeric_date", rename = "iat")]
-    _iat: Option<u64>,
+    #[serde(default, deserialize_with = "numeric_date")]
+    iat: Option<u64>,
+    #[serde(borrow, default)]
+    jti: Loose<'a>,
     #[serde(borrow, default)]
     aud: Loose<'a>,
     #[serde(borrow, default)]
@@ -156,14 +166,17 @@ impl RawClaims<'_> {
         let in_scope = |word| self.scope.lists(word, &[' ']) || self.scp.lists(word, &[' ']);
         let owned =
             |claim: &Loose<'_>, bytes_max| claim.text().and_then(|text| usable(text, bytes_max)).map(str::to_owned);
+        let shown = |claim| owned(claim, USERNAME_BYTES_MAX).filter(|name| name_fault(name).is_none());
         let names = [&self.name, &self.preferred_username, &self.username];
         Claims {
             user,
-            username: names.into_iter().find_map(|name| owned(name, USERNAME_BYTES_MAX)),
+            username: names.into_iter().find_map(shown),
             email: owned(&self.email, EMAIL_BYTES_MAX),
             admin,
             push: in_scope("push"),
             expires_at: self.exp,
+            issued_at: self.iat,
+            id: owned(&self.jti, SUBJECT_BYTES_MAX),
         }
     }
 }
@@ -224,8 +237,16 @@ mod tests {
 
     #[test]
     fn a_bare_subject_is_a_plain_user() {
-        let plain =
-            Claims { user: "u1".into(), username: None, email: None, admin: false, push: false, expires_at: None };
+        let plain = Claims {
+            user: "u1".into(),
+            username: None,
+            email: None,
+            admin: false,
+            push: false,
+            expires_at: None,
+            issued_at: None,
+            id: None,
+        };
         assert_eq!(check(r#"{"sub":"u1"}"#), Ok(plain));
     }
 

@@ -28,9 +28,9 @@ pub enum TokenError {
     WrongAudience,
     /// `iss` is not a configured issuer.
     WrongIssuer,
-    /// `sub` is missing, not a string, not 1–128 bytes, or contains control characters.
+    /// `sub` is missing, not a string, not 1–128 bytes, or contains control or hidden characters.
     BadSubject,
-    /// `sub` starts with `guest:`, reserved for clients without a token.
+    /// `sub` starts with `guest:` or what looks like it, reserved for clients without a token.
     ReservedSubject,
 }
 
@@ -58,7 +58,7 @@ impl TokenError {
             TokenError::WrongAudience => "The token is for another audience (aud).",
             TokenError::WrongIssuer => "The token is by another issuer (iss).",
             TokenError::BadSubject => {
-                "The token's subject (sub) must be a string of 1 to 128 bytes without control characters."
+                "The token's subject (sub) must be a string of 1 to 128 bytes without control and invisible characters."
             }
             TokenError::ReservedSubject => "The token's subject (sub) starts with guest:, which is reserved.",
         }

@@ -53,6 +53,7 @@ fn refusal(sources: SettingSources) -> String {
 /// Key and default of every setting, in the order they are printed.
 const TABLE: &str = r#"
 listen = ["[::]:8090"]
+listen_admin = []
 shards = 3
 data_dir = "./switchboard-data"
 client_url = []
@@ -75,6 +76,7 @@ auth.query_token = true
 auth.guests = false
 auth.verify = "signature"
 rooms.create_on_join = "seed"
+rooms.joined_have_host = false
 rooms.history = true
 rooms.list_open = false
 rooms.announce_limit = 500
@@ -130,7 +132,8 @@ turn.username = ""
 turn.credential = ""
 turn.secret = ""
 turn.secret_file = ""
-turn.ttl_s = 86400
+turn.ttl_s = 7200
+turn.guests = false
 redis.url = ""
 redis.password = ""
 redis.password_file = ""
@@ -140,6 +143,9 @@ redis.resting_rooms = 1000000
 drain.seconds = 10
 log.level = "info"
 log.format = "text"
+audit.level = "info"
+audit.format = "text"
+audit.file = ""
 "#;
 
 #[test]

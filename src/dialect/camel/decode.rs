@@ -95,7 +95,7 @@ fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<
     };
     let room = room(&fields)?;
     if request == RequestName::LeaveRoom {
-        return Ok(Command::Leave { room, peer: None });
+        return Ok(Command::Leave { room, peer: None, secret: None });
     }
     Ok(Command::Join(Join {
         room,
@@ -151,7 +151,7 @@ mod tests {
         };
         assert_eq!(command(r#"2["joinRoom","room-id"]"#), join(None));
         assert_eq!(command(r#"2["joinRoom",{"roomId":"room-id","peerId":"p"}]"#), join(Some("p")));
-        let leave = Command::Leave { room: "room-id".into(), peer: None };
+        let leave = Command::Leave { room: "room-id".into(), peer: None, secret: None };
         assert_eq!(command(r#"2["leaveRoom","room-id"]"#), leave);
         let typing = Command::Typing { room: "room-id".into(), is_typing: true };
         assert_eq!(command(r#"2["typingIndicator",{"roomId":"room-id","isTyping":true}]"#), typing);

@@ -112,7 +112,7 @@ fn command<'a>(
             display_name: display_name(fields.display_name)?,
             media: media(fields.media_state)?.unwrap_or_default(),
         })),
-        RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None }),
+        RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None, secret: None }),
         RequestName::MessageSend => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }

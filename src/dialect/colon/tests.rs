@@ -40,7 +40,10 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     let room = || "chat-uuid".into();
     let join = Join { room: room(), peer: None, display_name: None, media: Default::default() };
     assert_eq!(command(r#"2["join:chat",{"chatId":"chat-uuid"}]"#), Command::Join(join));
-    assert_eq!(command(r#"2["leave:chat",{"chatId":"chat-uuid"}]"#), Command::Leave { room: room(), peer: None });
+    assert_eq!(
+        command(r#"2["leave:chat",{"chatId":"chat-uuid"}]"#),
+        Command::Leave { room: room(), peer: None, secret: None }
+    );
     let draft = Draft {
         content: r#""Hello, world!""#,
         event: None,

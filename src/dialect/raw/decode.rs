@@ -13,7 +13,9 @@ use crate::dialect::fields::{
     self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, required,
     status, text, whole,
 };
-use crate::domain::command::{Command, Draft, Has, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo};
+use crate::domain::command::{
+    Command, Draft, Has, HostAction, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo,
+};
 use crate::domain::reject::{Code, Reject};
 
 /// A command and its `requestId`.
@@ -64,6 +66,9 @@ fields! {
     recovery_token = "recoveryToken",
     rooms = "rooms",
     own_messages = "ownMessages",
+    host_secret = "hostSecret",
+    user_id = "userId",
+    is_locked = "isLocked",
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
@@ -119,6 +124,10 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         let message = required("messageId", text("messageId", fields.message_id)?)?;
         Ok(Command::Receipt { room: room()?, message, kind })
     };
+    let host = |action| {
+        let secret = label("hostSecret", fields.host_secret)?;
+        Ok(Command::Host { room: room()?, action, secret })
+    };
     match kind {
         "join-room" => Ok(Command::Join(Join {
             room: room()?,
@@ -126,7 +135,14 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
             display_name: display_name(fields.display_name)?,
             media: media(fields.media_state)?.unwrap_or_default(),
         })),
-        "leave-room" => Ok(Command::Leave { room: room()?, peer: name("peerId", fields.peer_id)? }),
+        "leave-room" => Ok(Command::Leave {
+            room: room()?,
+            peer: name("peerId", fields.peer_id)?,
+            secret: label("hostSecret", fields.host_secret)?,
+        }),
+        "close-room" => host(HostAction::Close),
+        "lock-room" => host(HostAction::SetLocked(required("isLocked", flag("isLocked", fields.is_locked)?)?)),
+        "remove-user" => host(HostAction::RemoveUser(required("userId", name("userId", fields.user_id)?)?)),
         "offer" => signal(Signal::Offer, "offer", present(fields.offer)),
         "answer" => signal(Signal::Answer, "answer", present(fields.answer)),
         // Browsers end the candidates with `null` (WebRTC §4.8.2).

@@ -75,6 +75,13 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
     }
 }
 
+/// The answer to an action of a room's host.
+pub fn host_action(out: &mut Vec<u8>, room: &Name, action: &str, request_id: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "host-action");
+    object.string("roomId", room).plain("action", action);
+    end(&mut object, request_id, now);
+}
+
 /// The first message of a connection.
 pub fn connect(out: &mut Vec<u8>, connection: &str, user: &str, heartbeat_ms: u64, recovery_token: &str, now: Now) {
     let mut object = begin(out, "connect");

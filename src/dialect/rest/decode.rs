@@ -3,6 +3,7 @@
 //! A body is first split into unread fields, then each is decoded as its call needs it, so a refusal names the wrong
 //! field. Fields that a call does not have are not decoded; `null` counts as absent.
 
+mod admin;
 mod users;
 
 /// Declares the bodies of calls: their fields, each with its name in JSON, unread.
@@ -28,6 +29,7 @@ use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
 use super::{RestCall, RestCallKind, backend, batch, log_filters};
 use crate::base::Name;
+use crate::base::display_name::name_fault;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
 use crate::codec::http::sole_query_value;
@@ -35,6 +37,7 @@ use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
 use crate::domain::record::Retention;
 use crate::domain::reject::{Code, Reject};
+use crate::domain::revocation::{Revoked, RevokedKind};
 
 /// The most bytes of a room's name and type, the same as of a display name, because they are shown beside each other.
 const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
@@ -67,9 +70,15 @@ bodies! {
 /// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
 pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<RestCall, RestRefusal> {
     let named = || Name::from(&*route.parameter);
+    let second = || Name::from(&*route.second);
+    let member = || Revoked::Member { room: named(), user: second() };
     let text = || text_of(content_type, body);
+    let list = |kind, room| {
+        let page = UsersPage { after: None, limit: limits::USERS_LISTED };
+        RestCall::Revocations { kind, room, page }
+    };
     Ok(match route.kind {
-        RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(meeting(fields(text()?)?)?)),
+        RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(meeting(fields(text()?)?)?), None),
         RestCallKind::ListMeetings => RestCall::ListMeetings,
         RestCallKind::Meeting => RestCall::Meeting { room: named() },
         RestCallKind::CloseMeeting => RestCall::CloseMeeting { room: named() },
@@ -108,6 +117,21 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::UserStatus => RestCall::UserStatus { user: named() },
         RestCallKind::OwnStatus => RestCall::OwnStatus,
         RestCallKind::DisconnectUser => RestCall::DisconnectUser { user: named() },
+        RestCallKind::RemoveUser => RestCall::RemoveUser { room: named(), user: second() },
+        RestCallKind::Lock => admin::lock(named(), &fields(text()?)?)?,
+        RestCallKind::BlockUser => admin::revoke(Revoked::User(named()), &fields(text()?)?)?,
+        RestCallKind::Ban => admin::revoke(member(), &fields(text()?)?)?,
+        RestCallKind::RevokeTokens => admin::revoke_tokens(&fields(text()?)?)?,
+        RestCallKind::BlockAddress => admin::block_address(&fields(text()?)?)?,
+        RestCallKind::UnblockUser => RestCall::Unrevoke(Box::new(Revoked::User(named()))),
+        RestCallKind::Unban => RestCall::Unrevoke(Box::new(member())),
+        RestCallKind::UnblockAddress => {
+            RestCall::Unrevoke(Box::new(Revoked::Address(admin::network(&route.parameter)?)))
+        }
+        RestCallKind::BlockedUsers => list(RevokedKind::User, None),
+        RestCallKind::RevokedTokens => list(RevokedKind::Token, None),
+        RestCallKind::Bans => list(RevokedKind::Member, Some(named())),
+        RestCallKind::BlockedAddresses => list(RevokedKind::Address, None),
     })
 }
 
@@ -153,7 +177,7 @@ fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
         users.len() <= limits::PARTICIPANTS_PER_CALL && users.iter().all(|user| is_name(user))
     })?;
     Ok(Profile {
-        name: text("name", body.name)?,
+        name: room_name(text("name", body.name)?)?,
         kind: text("type", body.kind)?,
         description: description(body.description)?.filter(|text| !text.is_empty()),
         participants: participants.unwrap_or_default(),
@@ -178,11 +202,19 @@ fn description(value: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
 fn change(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {
     let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
     let name = read::<Box<str>>("name", body.name, &label, |text| is_title(text, TEXT_BYTES))?;
-    let change = ProfileChange { name, description: description(body.description)? };
+    let change = ProfileChange { name: room_name(name)?, description: description(body.description)? };
     if change == ProfileChange::default() {
         return Err(Reject::invalid("A change needs name or description"));
     }
     Ok(change)
+}
+
+/// A room's name, which is shown like the name of a user.
+fn room_name(name: Option<Box<str>>) -> Result<Option<Box<str>>, Reject> {
+    match name.as_deref().and_then(name_fault) {
+        Some(fault) => Err(Reject::invalid(format!("name must have {}", fault.as_str()))),
+        None => Ok(name),
+    }
 }
 
 /// The retention of the room's messages, if its creator sets it; 0 is unlimited.
@@ -310,7 +342,11 @@ mod tests {
     ];
 
     fn read_as(kind: RestCallKind, body: &str) -> Result<RestCall, RestRefusal> {
-        decode(&RestCallRoute { kind, parameter: "r".into() }, Some("application/json"), body.as_bytes())
+        decode(
+            &RestCallRoute { kind, parameter: "r".into(), second: "".into() },
+            Some("application/json"),
+            body.as_bytes(),
+        )
     }
 
     fn refusal(kind: RestCallKind, body: &str) -> (u16, Code, String) {
@@ -327,7 +363,7 @@ mod tests {
             encryption: Some("none".into()),
             ..Profile::default()
         };
-        assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(RestCall::CreateMeeting(Box::new(expected))));
+        assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(RestCall::CreateMeeting(Box::new(expected), None)));
     }
 
     #[test]
@@ -361,7 +397,7 @@ mod tests {
     fn what_is_left_out_has_a_default() {
         let meeting = Profile { max_participants: 100, ..Profile::default() };
         for body in ["", "{}", " {}\n", r#"{"maxParticipants":null,"hostPeerId":null,"name":1}"#] {
-            let call = RestCall::CreateMeeting(Box::new(meeting.clone()));
+            let call = RestCall::CreateMeeting(Box::new(meeting.clone()), None);
             assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(call), "{body:?}");
         }
         assert_eq!(
@@ -398,7 +434,7 @@ mod tests {
             (RestCallKind::Room, RestCall::Room { room }),
         ];
         for (kind, call) in table {
-            let route = RestCallRoute { kind, parameter: "r".into() };
+            let route = RestCallRoute { kind, parameter: "r".into(), second: "".into() };
             assert_eq!(decode(&route, Some("text/plain"), b"hello"), Ok(call));
         }
     }
@@ -461,7 +497,7 @@ mod tests {
             let (status, code, _) = refusal(RestCallKind::CreateRoom, body);
             assert_eq!((status, code), (422, Code::InvalidMessage), "{body:?}");
         }
-        let route = RestCallRoute { kind: RestCallKind::CreateRoom, parameter: "".into() };
+        let route = RestCallRoute { kind: RestCallKind::CreateRoom, parameter: "".into(), second: "".into() };
         let refusal = decode(&route, None, b"{\"name\":\"\xff\"}").expect_err("it is not UTF-8");
         assert_eq!((refusal.status, refusal.reject.code), (400, Code::BadJson));
     }
@@ -477,7 +513,7 @@ mod tests {
     #[test]
     fn a_body_is_json_in_utf8() {
         let status = |content_type, body: &[u8]| {
-            let route = RestCallRoute { kind: RestCallKind::Join, parameter: "r".into() };
+            let route = RestCallRoute { kind: RestCallKind::Join, parameter: "r".into(), second: "".into() };
             decode(&route, content_type, body).map_err(|refusal| refusal.status).err()
         };
         for accepted in [
@@ -506,7 +542,7 @@ mod tests {
         #[test]
         fn no_body_is_too_strange(body: Vec<u8>, content_type: Option<String>) {
             for kind in KINDS {
-                let route = RestCallRoute { kind, parameter: "r".into() };
+                let route = RestCallRoute { kind, parameter: "r".into(), second: "".into() };
                 let _ = decode(&route, content_type.as_deref(), &body);
                 let _ = decode(&route, None, &body);
             }

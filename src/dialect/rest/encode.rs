@@ -3,6 +3,7 @@
 //! Each shape is that of its source document, field for field and in order. A room has the same shape however it was
 //! created: absent settings are filled in here, for display only.
 
+mod admin;
 mod users;
 
 use super::refusal::refuse;
@@ -55,8 +56,8 @@ pub fn encode(
     let mut body = Vec::with_capacity(256);
     let out = &mut body;
     let status = match (call, reply) {
-        (RestCall::CreateMeeting(_), Reply::Room(view)) => {
-            meeting_made(out, view, site);
+        (RestCall::CreateMeeting(_, secret), Reply::Room(view)) => {
+            meeting_made(out, view, secret.as_deref(), site);
             201
         }
         (RestCall::ListMeetings, Reply::Rooms(view)) => {
@@ -85,7 +86,7 @@ pub fn encode(
             200
         }
         (call, reply) if backend::encode(out, call, reply) => 200,
-        (call, reply) => match users::encode(out, call, reply) {
+        (call, reply) => match users::encode(out, call, reply).or_else(|| admin::encode(out, call, reply)) {
             Some(status) => status,
             None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
         },
@@ -97,11 +98,14 @@ pub fn encode(
 /// The message for a caller without an open connection, who became a participant at most.
 const NO_CONNECTION_JOINED: &str = "You may join the room, but no connection of yours is open to be put into it";
 
-fn meeting_made(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
+fn meeting_made(out: &mut Vec<u8>, view: &RoomView, secret: Option<&str>, site: &Site<'_>) {
     let mut object = Object::begin(out);
     object.string("roomId", &view.room);
     object.string("joinLink", &join_link(site, &view.room));
     terms(&mut object, view);
+    if let Some(secret) = secret {
+        object.string("hostSecret", secret);
+    }
     object.end();
 }
 
@@ -270,12 +274,15 @@ mod tests {
             "createdAt":"2024-01-01T00:00:00.000Z"
             }"#,
         );
-        assert_eq!(answer(&RestCall::CreateMeeting(Box::default()), &room_reply(seed_meeting())), (201, expected));
+        assert_eq!(
+            answer(&RestCall::CreateMeeting(Box::default(), None), &room_reply(seed_meeting())),
+            (201, expected)
+        );
     }
 
     #[test]
     fn what_a_maker_left_unsaid_is_filled_in() {
-        let (status, body) = answer(&RestCall::CreateMeeting(Box::default()), &room_reply(Profile::default()));
+        let (status, body) = answer(&RestCall::CreateMeeting(Box::default(), None), &room_reply(Profile::default()));
         assert_eq!(status, 201);
         assert!(body.contains(r#""hostPeerId":"ann","maxParticipants":0,"encryption":"none""#), "{body}");
         let (_, body) =

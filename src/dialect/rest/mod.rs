@@ -28,12 +28,14 @@ use std::collections::BTreeSet;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
 use crate::domain::log_filter::LogSubject;
 use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
 use crate::domain::policy::Action;
+use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
 
 /// A kind of call, before its path and body are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,13 +98,41 @@ pub enum RestCallKind {
     OwnStatus,
     /// `DELETE /websocket/users/:userId/disconnect`.
     DisconnectUser,
+    /// `POST /users/:userId/block`.
+    BlockUser,
+    /// `DELETE /users/:userId/block`.
+    UnblockUser,
+    /// `GET /users/blocked`.
+    BlockedUsers,
+    /// `POST /tokens/revoke`.
+    RevokeTokens,
+    /// `GET /tokens/revoked`.
+    RevokedTokens,
+    /// `DELETE /rooms/:roomId/participants/:userId`.
+    RemoveUser,
+    /// `PUT /rooms/:roomId/lock`.
+    Lock,
+    /// `PUT /rooms/:roomId/bans/:userId`.
+    Ban,
+    /// `DELETE /rooms/:roomId/bans/:userId`.
+    Unban,
+    /// `GET /rooms/:roomId/bans`.
+    Bans,
+    /// `POST /addresses/blocked`.
+    BlockAddress,
+    /// `DELETE /addresses/blocked/:address`.
+    UnblockAddress,
+    /// `GET /addresses/blocked`.
+    BlockedAddresses,
 }
 
 impl RestCallKind {
     /// The action of the call, for authorization.
     pub fn action(self) -> Action {
         match self {
-            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting => Action::UseMeetings,
+            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting | Self::RemoveUser | Self::Lock => {
+                Action::UseMeetings
+            }
             Self::ListMeetings => Action::ListRooms,
             Self::Broadcast => Action::Broadcast,
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
@@ -110,6 +140,17 @@ impl RestCallKind {
             }
             Self::Publish | Self::Batch | Self::Messages => Action::Publish,
             Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
+            Self::BlockUser
+            | Self::UnblockUser
+            | Self::BlockedUsers
+            | Self::RevokeTokens
+            | Self::RevokedTokens
+            | Self::Ban
+            | Self::Unban
+            | Self::Bans
+            | Self::BlockAddress
+            | Self::UnblockAddress
+            | Self::BlockedAddresses => Action::Administer,
             Self::CreateRoom
             | Self::Room
             | Self::UpdateRoom
@@ -125,13 +166,40 @@ impl RestCallKind {
             | Self::DisconnectUser => Action::UseServer,
         }
     }
+
+    /// The name of the call in the audit log, if it is an action of an admin or a host.
+    pub fn audited(self) -> Option<&'static str> {
+        Some(match self {
+            Self::CloseMeeting => "close-room",
+            Self::RemoveUser => "remove-user",
+            Self::Lock => "lock-room",
+            Self::UpdateRoom => "update-room",
+            Self::Disconnect => "disconnect-connection",
+            Self::DisconnectUser => "disconnect-user",
+            Self::Broadcast | Self::PushToAll => "broadcast",
+            Self::BlockUser => "block-user",
+            Self::UnblockUser => "unblock-user",
+            Self::RevokeTokens => "revoke-tokens",
+            Self::Ban => "ban-user",
+            Self::Unban => "unban-user",
+            Self::BlockAddress => "block-address",
+            Self::UnblockAddress => "unblock-address",
+            _ => return None,
+        })
+    }
+
+    /// Whether it lists pages, which the query selects.
+    pub fn is_paged(self) -> bool {
+        let lists = [Self::ConnectedUsers, Self::BlockedUsers, Self::RevokedTokens, Self::Bans, Self::BlockedAddresses];
+        lists.contains(&self)
+    }
 }
 
 /// One REST call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestCall {
-    /// Create a room for a meeting.
-    CreateMeeting(Box<Profile>),
+    /// Create a room for a meeting. If the caller has no token, the answer has the host secret.
+    CreateMeeting(Box<Profile>, Option<Box<str>>),
     /// List all rooms.
     ListMeetings,
     /// Show a room as a meeting.
@@ -271,13 +339,40 @@ pub enum RestCall {
         /// The user.
         user: Name,
     },
+    /// Remove a user from a room.
+    RemoveUser {
+        /// The room.
+        room: Name,
+        /// The user.
+        user: Name,
+    },
+    /// Lock a room for users that are not in it, or unlock it.
+    Lock {
+        /// The room.
+        room: Name,
+        /// Whether it is locked.
+        is_locked: bool,
+    },
+    /// Block a user or an address, ban a user from a room, or revoke tokens.
+    Revoke(Box<Revocation>),
+    /// Undo [`RestCall::Revoke`].
+    Unrevoke(Box<Revoked>),
+    /// List what is revoked.
+    Revocations {
+        /// Of this kind.
+        kind: RevokedKind,
+        /// Of bans: those from this room.
+        room: Option<Name>,
+        /// The page.
+        page: UsersPage,
+    },
 }
 
 impl RestCall {
     /// The kind of the call.
     pub fn kind(&self) -> RestCallKind {
         match self {
-            Self::CreateMeeting(_) => RestCallKind::CreateMeeting,
+            Self::CreateMeeting(..) => RestCallKind::CreateMeeting,
             Self::ListMeetings => RestCallKind::ListMeetings,
             Self::Meeting { .. } => RestCallKind::Meeting,
             Self::CloseMeeting { .. } => RestCallKind::CloseMeeting,
@@ -306,6 +401,48 @@ impl RestCall {
             Self::UserStatus { .. } => RestCallKind::UserStatus,
             Self::OwnStatus => RestCallKind::OwnStatus,
             Self::DisconnectUser { .. } => RestCallKind::DisconnectUser,
+            Self::RemoveUser { .. } => RestCallKind::RemoveUser,
+            Self::Lock { .. } => RestCallKind::Lock,
+            Self::Revoke(revocation) => match revocation.subject.kind() {
+                RevokedKind::User => RestCallKind::BlockUser,
+                RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::RevokeTokens,
+                RevokedKind::Member => RestCallKind::Ban,
+                RevokedKind::Address => RestCallKind::BlockAddress,
+            },
+            Self::Unrevoke(subject) => match subject.kind() {
+                RevokedKind::User | RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::UnblockUser,
+                RevokedKind::Member => RestCallKind::Unban,
+                RevokedKind::Address => RestCallKind::UnblockAddress,
+            },
+            Self::Revocations { kind, .. } => match kind {
+                RevokedKind::User => RestCallKind::BlockedUsers,
+                RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::RevokedTokens,
+                RevokedKind::Member => RestCallKind::Bans,
+                RevokedKind::Address => RestCallKind::BlockedAddresses,
+            },
+        }
+    }
+
+    /// The name of the call in the audit log, if it is an action of an admin, a host or a backend on all users.
+    pub fn audited(&self, by: &Identity) -> Option<&'static str> {
+        match self {
+            Self::Publish(publish) if publish.target == PublishTarget::All => Some("broadcast"),
+            Self::Batch(batch) if batch.messages.iter().any(|it| it.target == PublishTarget::All) => Some("broadcast"),
+            Self::SetPresence { user, .. } if **user != *by.user() => Some("set-presence"),
+            _ => self.kind().audited(),
+        }
+    }
+
+    /// The user, room, address or connection that an audited call concerns.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::CloseMeeting { room } | Self::Lock { room, .. } | Self::UpdateRoom { room, .. } => room.to_string(),
+            Self::RemoveUser { room, user } => format!("{user} in {room}"),
+            Self::Disconnect { socket } => socket.to_string(),
+            Self::DisconnectUser { user } | Self::SetPresence { user, .. } => user.to_string(),
+            Self::Revoke(revocation) => revocation.subject.to_string(),
+            Self::Unrevoke(subject) => subject.to_string(),
+            _ => String::new(),
         }
     }
 
@@ -347,7 +484,7 @@ impl RestCall {
     /// The call keeps empty settings; its answer does not need them.
     pub fn take_profile(&mut self, creator: &Name) -> Option<Box<Profile>> {
         let mut profile = match self {
-            Self::CreateMeeting(profile) | Self::CreateRoom(profile, _) => std::mem::take(profile),
+            Self::CreateMeeting(profile, _) | Self::CreateRoom(profile, _) => std::mem::take(profile),
             _ => return None,
         };
         let given = std::mem::take(&mut profile.participants);
@@ -375,7 +512,7 @@ mod tests {
     fn calls() -> Vec<RestCall> {
         let (room, user) = (|| Name::from("r"), || Name::from("u"));
         vec![
-            RestCall::CreateMeeting(Box::default()),
+            RestCall::CreateMeeting(Box::default(), None),
             RestCall::ListMeetings,
             RestCall::Meeting { room: room() },
             RestCall::CloseMeeting { room: room() },
@@ -397,6 +534,10 @@ mod tests {
             RestCall::UserStatus { user: user() },
             RestCall::OwnStatus,
             RestCall::DisconnectUser { user: user() },
+            RestCall::RemoveUser { room: room(), user: user() },
+            RestCall::Lock { room: room(), is_locked: true },
+            RestCall::Unrevoke(Box::new(Revoked::User(user()))),
+            RestCall::Unrevoke(Box::new(Revoked::Member { room: room(), user: user() })),
         ]
     }
 
@@ -409,9 +550,10 @@ mod tests {
         use RestCallKind::*;
         let of = |action| kinds(|call| call.kind().action() == action);
         let guests = |open| kinds(|call| call.kind().action().admits_guests(open));
-        assert_eq!(guests(Openness::default()), [CreateMeeting, Meeting, CloseMeeting]);
+        assert_eq!(guests(Openness::default()), [CreateMeeting, Meeting, CloseMeeting, RemoveUser, Lock]);
         let listed = Openness { room_list: true, ..Openness::default() };
-        assert_eq!(guests(listed), [CreateMeeting, ListMeetings, Meeting, CloseMeeting]);
+        assert_eq!(guests(listed), [CreateMeeting, ListMeetings, Meeting, CloseMeeting, RemoveUser, Lock]);
+        assert_eq!(of(Action::Administer), [UnblockUser, Unban]);
         assert_eq!([of(Action::ListRooms), of(Action::Broadcast)].concat(), [ListMeetings, Broadcast]);
         assert_eq!(of(Action::Push), [PushToUser, PushToUsers, PushToAll, Notify, ConnectedUsers]);
         let own = [Register, Connections, SetPresence, DisconnectUser];

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use super::RestCallKind;
 use crate::base::ids::is_name;
 use crate::codec::http::decode_path_segment;
+use crate::domain::policy::{Action, Openness};
 
 /// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,34 @@ pub enum RestRoute<'a> {
     ClientBundle(Cow<'a, str>),
 }
 
+impl RestRoute<'_> {
+    /// Whether it is for operators: a listener of their own serves it, if there is one.
+    pub fn is_for_operators(&self, open: Openness) -> bool {
+        match self {
+            Self::Metrics => true,
+            Self::Call(call) => match call.kind.action() {
+                Action::Administer | Action::Broadcast => true,
+                Action::ListRooms => !open.room_list,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether it is a page for people.
+    pub fn is_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Landing
+                | Self::CallPage
+                | Self::TestFile
+                | Self::MeetingLink(_)
+                | Self::Asset(_)
+                | Self::ClientBundle(_)
+        )
+    }
+}
+
 /// A call as named by its method and path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestCallRoute<'a> {
@@ -41,6 +70,8 @@ pub struct RestCallRoute<'a> {
     pub kind: RestCallKind,
     /// The id in the path, decoded; empty when the path has none.
     pub parameter: Cow<'a, str>,
+    /// The second id in the path, likewise.
+    pub second: Cow<'a, str>,
 }
 
 /// The reason that a method and a path have no route.
@@ -57,7 +88,7 @@ pub enum RestRouteFault {
 
 struct Row {
     method: &'static str,
-    /// A segment that begins with `:` matches any name; a path has at most one.
+    /// A segment that begins with `:` matches any name; a path has at most two.
     path: &'static str,
     end: End,
 }
@@ -111,6 +142,19 @@ static TABLE: &[Row] = &[
     row("GET", "/websocket/users/:userId/status", End::Call(RestCallKind::UserStatus)),
     row("GET", "/websocket/me/status", End::Call(RestCallKind::OwnStatus)),
     row("DELETE", "/websocket/users/:userId/disconnect", End::Call(RestCallKind::DisconnectUser)),
+    row("POST", "/users/:userId/block", End::Call(RestCallKind::BlockUser)),
+    row("DELETE", "/users/:userId/block", End::Call(RestCallKind::UnblockUser)),
+    row("GET", "/users/blocked", End::Call(RestCallKind::BlockedUsers)),
+    row("POST", "/tokens/revoke", End::Call(RestCallKind::RevokeTokens)),
+    row("GET", "/tokens/revoked", End::Call(RestCallKind::RevokedTokens)),
+    row("DELETE", "/rooms/:roomId/participants/:userId", End::Call(RestCallKind::RemoveUser)),
+    row("PUT", "/rooms/:roomId/lock", End::Call(RestCallKind::Lock)),
+    row("PUT", "/rooms/:roomId/bans/:userId", End::Call(RestCallKind::Ban)),
+    row("DELETE", "/rooms/:roomId/bans/:userId", End::Call(RestCallKind::Unban)),
+    row("GET", "/rooms/:roomId/bans", End::Call(RestCallKind::Bans)),
+    row("POST", "/addresses/blocked", End::Call(RestCallKind::BlockAddress)),
+    row("GET", "/addresses/blocked", End::Call(RestCallKind::BlockedAddresses)),
+    row("DELETE", "/addresses/blocked/:address", End::Call(RestCallKind::UnblockAddress)),
     row("GET", "/healthz", End::Health),
     row("GET", "/readyz", End::Ready),
     row("GET", "/metrics", End::Metrics),
@@ -132,9 +176,9 @@ static TABLE: &[Row] = &[
 pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRouteFault> {
     let method = if method == "HEAD" { "GET" } else { method };
     for row in TABLE.iter().filter(|row| row.method == method) {
-        if let Some(parameter) = parameter(row.path, path) {
+        if let Some([parameter, second]) = parameters(row.path, path) {
             return Ok(match row.end {
-                End::Call(kind) => RestRoute::Call(RestCallRoute { kind, parameter }),
+                End::Call(kind) => RestRoute::Call(RestCallRoute { kind, parameter, second }),
                 End::Health => RestRoute::Health,
                 End::Ready => RestRoute::Ready,
                 End::Metrics => RestRoute::Metrics,
@@ -157,7 +201,7 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRoute
 /// The methods of `path`, as the header `Allow` lists them; `None` without a route.
 pub fn allowed(path: &str) -> Option<String> {
     let mut methods = Vec::new();
-    for row in TABLE.iter().filter(|row| parameter(row.path, path).is_some()) {
+    for row in TABLE.iter().filter(|row| parameters(row.path, path).is_some()) {
         methods.push(row.method);
         if row.method == "GET" {
             methods.push("HEAD");
@@ -170,17 +214,18 @@ pub fn allowed(path: &str) -> Option<String> {
     Some(methods.join(", "))
 }
 
-/// Matches `path` with `pattern`. Returns the parameter, empty if the pattern has none.
-fn parameter<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
-    let mut parameter = Cow::Borrowed("");
+/// Matches `path` with `pattern`. Returns the parameters, empty where the pattern has none.
+fn parameters<'a>(pattern: &str, path: &'a str) -> Option<[Cow<'a, str>; 2]> {
+    let (mut found, mut count) = ([Cow::Borrowed(""), Cow::Borrowed("")], 0);
     let (mut expected, mut given) = (pattern.split('/'), path.split('/'));
     loop {
         match (expected.next(), given.next()) {
-            (None, None) => return Some(parameter),
+            (None, None) => return Some(found),
             (Some(expected), Some(given)) => {
                 let given = decode_path_segment(given)?;
                 if expected.starts_with(':') && is_name(&given) {
-                    parameter = given;
+                    *found.get_mut(count)? = given;
+                    count += 1;
                 } else if expected != given {
                     return None;
                 }
@@ -199,7 +244,11 @@ mod tests {
     const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
     fn call(kind: RestCallKind, parameter: &str) -> RestRoute<'_> {
-        RestRoute::Call(RestCallRoute { kind, parameter: parameter.into() })
+        of_two(kind, parameter, "")
+    }
+
+    fn of_two<'a>(kind: RestCallKind, parameter: &'a str, second: &'a str) -> RestRoute<'a> {
+        RestRoute::Call(RestCallRoute { kind, parameter: parameter.into(), second: second.into() })
     }
 
     #[test]
@@ -284,6 +333,19 @@ mod tests {
             ("GET", "/websocket/users/ann/status", call(RestCallKind::UserStatus, "ann")),
             ("GET", "/websocket/me/status", call(RestCallKind::OwnStatus, "")),
             ("DELETE", "/websocket/users/ann/disconnect", call(RestCallKind::DisconnectUser, "ann")),
+            ("POST", "/users/ann/block", call(RestCallKind::BlockUser, "ann")),
+            ("DELETE", "/users/ann/block", call(RestCallKind::UnblockUser, "ann")),
+            ("GET", "/users/blocked", call(RestCallKind::BlockedUsers, "")),
+            ("POST", "/tokens/revoke", call(RestCallKind::RevokeTokens, "")),
+            ("GET", "/tokens/revoked", call(RestCallKind::RevokedTokens, "")),
+            ("DELETE", "/rooms/r1/participants/ann", of_two(RestCallKind::RemoveUser, "r1", "ann")),
+            ("PUT", "/rooms/r1/lock", call(RestCallKind::Lock, "r1")),
+            ("PUT", "/rooms/r1/bans/ann", of_two(RestCallKind::Ban, "r1", "ann")),
+            ("DELETE", "/rooms/r1/bans/ann", of_two(RestCallKind::Unban, "r1", "ann")),
+            ("GET", "/rooms/r1/bans", call(RestCallKind::Bans, "r1")),
+            ("POST", "/addresses/blocked", call(RestCallKind::BlockAddress, "")),
+            ("GET", "/addresses/blocked", call(RestCallKind::BlockedAddresses, "")),
+            ("DELETE", "/addresses/blocked/192.0.2.0%2F24", call(RestCallKind::UnblockAddress, "192.0.2.0/24")),
             ("GET", "/healthz", RestRoute::Health),
             ("GET", "/readyz", RestRoute::Ready),
             ("GET", "/metrics", RestRoute::Metrics),
@@ -357,7 +419,7 @@ mod tests {
     #[test]
     fn segments_are_decoded_one_by_one() {
         let room = |path| match route("GET", path) {
-            Ok(RestRoute::Call(RestCallRoute { kind: RestCallKind::Room, parameter })) => Some(parameter),
+            Ok(RestRoute::Call(RestCallRoute { kind: RestCallKind::Room, parameter, .. })) => Some(parameter),
             _ => None,
         };
         assert_eq!(room("/rooms/a%2Fb%20c+d").as_deref(), Some("a/b c+d"));

@@ -174,6 +174,7 @@ impl RoomFixture {
         let rules = RoomRules {
             announce_limit: usize::MAX,
             max_participants: 0,
+            joined_have_host: true,
             has_store: false,
             outlives_process: false,
             history: false,
@@ -217,7 +218,7 @@ impl RoomFixture {
             }))),
             RoomAction::Leave { connection, name } => {
                 let peer = name.and_then(Naming::name);
-                self.op(RoomOp::Leave { connection: id(connection), by: by(connection), peer })
+                self.op(RoomOp::Leave { connection: id(connection), by: by(connection).into(), peer })
             }
             RoomAction::Vanish { connection } => self.op(RoomOp::RemoveMember { connection: id(connection) }),
             RoomAction::VanishMany { connection, count } => (connection..connection + count)

@@ -19,6 +19,14 @@ pub struct Stats {
     pub published: u64,
     /// Requests that were refused.
     pub refusals: u64,
+    /// Attempts and calls without a valid token.
+    pub tokens_refused: u64,
+    /// Attempts to connect of addresses with too many.
+    pub rate_limited: u64,
+    /// Requests of pages whose origin may not use the server.
+    pub origins_refused: u64,
+    /// Attempts and calls of blocked users and addresses.
+    pub blocked: u64,
     /// Connections closed because they were silent.
     pub timed_out: u64,
     /// Connections closed because they did not read.
@@ -50,6 +58,10 @@ impl Stats {
         self.opened += other.opened;
         self.published += other.published;
         self.refusals += other.refusals;
+        self.tokens_refused += other.tokens_refused;
+        self.rate_limited += other.rate_limited;
+        self.origins_refused += other.origins_refused;
+        self.blocked += other.blocked;
         self.timed_out += other.timed_out;
         self.slow_consumers += other.slow_consumers;
         self.connections += other.connections;

@@ -58,6 +58,8 @@ pub struct RoomRules {
     pub has_store: bool,
     /// Whether records outlive the process, so that records for a restart are worth keeping.
     pub outlives_process: bool,
+    /// Whether the creator of a room by joining is its host.
+    pub joined_have_host: bool,
     /// Whether a room's messages are kept unless its creator decided.
     pub history: bool,
     /// How long messages are kept, in milliseconds; 0 is for ever.

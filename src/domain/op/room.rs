@@ -33,7 +33,7 @@ pub enum RoomOp {
         /// The requesting connection.
         connection: ConnectionId,
         /// Its user.
-        by: Identity,
+        by: HostClaim,
         /// The peer id of the membership; the requesting connection's own membership when absent.
         peer: Option<Name>,
     },
@@ -127,6 +127,20 @@ pub enum RoomOp {
         /// The new values.
         change: Box<ProfileChange>,
     },
+    /// Removes a user: all memberships, and the participation.
+    RemoveUser {
+        /// The host or an admin.
+        by: HostClaim,
+        /// The user.
+        user: Name,
+    },
+    /// Locks the room for users that are not in it, or unlocks it.
+    SetLocked {
+        /// The host or an admin.
+        by: HostClaim,
+        /// Whether it is locked.
+        is_locked: bool,
+    },
     /// Reads the room.
     Describe {
         /// The requesting user.
@@ -141,8 +155,8 @@ pub enum RoomOp {
     },
     /// Closes the room.
     Close {
-        /// The requesting user.
-        by: Identity,
+        /// The host or an admin.
+        by: HostClaim,
     },
 }
 
@@ -181,9 +195,32 @@ impl RoomOp {
 
     /// Whether it ends memberships, but not the room.
     pub fn is_departure(&self) -> bool {
-        matches!(self, Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. })
+        matches!(
+            self,
+            Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. } | Self::RemoveUser { .. }
+        )
     }
 }
+
+/// A user that asks for what only the host and admins may do.
+#[derive(Clone, Debug)]
+pub struct HostClaim {
+    /// The user.
+    pub by: Identity,
+    /// The key of the host secret that the user has shown.
+    pub key: Option<Box<HostKey>>,
+}
+
+impl From<Identity> for HostClaim {
+    /// A user without a host secret.
+    fn from(by: Identity) -> Self {
+        Self { by, key: None }
+    }
+}
+
+/// The SHA-256 hash of the secret by which the creator of a room without a token is its host. The secret is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostKey(pub [u8; 32]);
 
 /// See [`RoomOp::Join`].
 #[derive(Debug)]
@@ -270,6 +307,15 @@ pub struct Profile {
     pub max_participants: usize,
     /// The media encryption its users agreed on; passed on unread.
     pub encryption: Option<Box<str>>,
+    /// The key of its host secret, if its creator had no token.
+    pub host_key: Option<HostKey>,
+}
+
+impl Profile {
+    /// The settings as clients see them: without the key of the host secret.
+    pub(crate) fn shown(&self) -> Self {
+        Self { host_key: None, ..self.clone() }
+    }
 }
 
 /// New values of a room's settings; absent ones stay.

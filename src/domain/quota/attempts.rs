@@ -86,6 +86,18 @@ impl Attempts {
         is_blocked.then(|| blocked(until, now))
     }
 
+    /// Forgets the sources of a network.
+    pub fn forgive(&mut self, network: &Network) {
+        self.sources.forgive(network);
+    }
+
+    /// The blocked sources, each with the end of its block in milliseconds since 1970.
+    pub fn blocked(&self, now: Now) -> impl Iterator<Item = (IpAddr, u64)> {
+        let is_blocked = move |known: &Known| known.attempts >= self.rules.attempts && known.until > now.mono;
+        let blocked = self.sources.known.iter().filter(move |(_, known)| is_blocked(known));
+        blocked.map(move |(source, known)| (*source, now.wall + (known.until - now.mono)))
+    }
+
     /// The number of sources remembered.
     pub fn len(&self) -> usize {
         self.sources.known.len()
@@ -114,6 +126,11 @@ impl Blocks {
             self.sources.forget(now);
             self.sources.set(source(address), Known { until: now.mono + wait_s * 1000, attempts: 0 });
         }
+    }
+
+    /// Forgets the sources of a network.
+    pub fn forgive(&mut self, network: &Network) {
+        self.sources.forgive(network);
     }
 
     /// Checks an attempt against the blocked sources.
@@ -166,6 +183,14 @@ impl SourceTable {
             self.known.remove(&first);
         }
         assert_eq!(self.known.len(), self.order.len(), "invariant: each known source has one deadline");
+    }
+
+    /// Forgets the sources in a network, and the one that an address of it counts as.
+    fn forgive(&mut self, network: &Network) {
+        let own = source(network.address);
+        let is_forgiven = |source: &IpAddr| network.contains(*source) || *source == own;
+        self.known.retain(|source, _| !is_forgiven(source));
+        self.order.retain(|(_, source)| !is_forgiven(source));
     }
 
     fn forget(&mut self, now: Now) {

@@ -2,8 +2,8 @@
 
 use crate::base::time::Now;
 use crate::domain::access::Identity;
-use crate::domain::event::Event;
-use crate::domain::op::{OpContext, ProfileChange, Reply, RoomOp};
+use crate::domain::event::{Event, LeaveCause};
+use crate::domain::op::{HostClaim, OpContext, ProfileChange, Reply, RoomOp};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -31,8 +31,15 @@ impl Room {
             | RoomOp::ReadReceipts { .. }
             | RoomOp::ListUsers { .. } => Ok(Reply::Done),
             RoomOp::AddParticipant { by, connections } => self.add_participant(by, &connections, context),
-            RoomOp::RemoveParticipant { by, connection } => self.remove_participant(&by, connection, context),
+            RoomOp::RemoveParticipant { by, connection } => {
+                self.remove_user(by.user(), connection, LeaveCause::Left, context)
+            }
             RoomOp::Update { by, change } => self.update(&by, *change, context),
+            RoomOp::RemoveUser { by, user } => {
+                self.check_host(&by, Reject::host_only)?;
+                self.remove_user(&user, None, LeaveCause::Removed, context)
+            }
+            RoomOp::SetLocked { by, is_locked } => self.set_locked(&by, is_locked),
             RoomOp::Describe { by } => self.describe(&by, context),
             RoomOp::Close { by } => self.close(&by, context),
         }
@@ -50,7 +57,7 @@ impl Room {
         let (room, is_stored) = (self.id.clone(), self.log.is_stored());
         Ok(match op {
             RoomOp::Close { by } => {
-                self.check_close(by)?;
+                self.check_host(by, Reject::close_forbidden)?;
                 self.log.is_made().then_some(Record::RoomClosed { room })
             }
             RoomOp::Update { by, change } => {
@@ -65,6 +72,14 @@ impl Room {
             }
             RoomOp::RemoveParticipant { by, connection: None } if is_stored && self.has_participant(by.user()) => {
                 Some(Record::ParticipantRemoved { room, user: by.user_name() })
+            }
+            RoomOp::SetLocked { by, is_locked } => {
+                self.check_host(by, Reject::host_only)?;
+                self.log.is_made().then_some(Record::RoomLocked { room, is_locked: *is_locked })
+            }
+            RoomOp::RemoveUser { by, user } if is_stored && self.has_participant(user) => {
+                self.check_host(by, Reject::host_only)?;
+                Some(Record::ParticipantRemoved { room, user: user.clone() })
             }
             _ => None,
         })
@@ -83,7 +98,7 @@ impl Room {
 
     fn check_update(&self, by: &Identity) -> Result<(), Reject> {
         self.check_admits(by)?;
-        if !self.is_host(by) {
+        if !self.is_host_user(by) {
             return Err(Reject::update_forbidden());
         }
         self.profile.is_some().then_some(()).ok_or_else(Reject::no_profile)
@@ -94,14 +109,22 @@ impl Room {
         Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
     }
 
-    fn close(&mut self, by: &Identity, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.check_close(by)?;
-        let reason = if by.user() == self.host.user() { "closed by host" } else { "closed by admin" };
+    fn close(&mut self, by: &HostClaim, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        self.check_host(by, Reject::close_forbidden)?;
+        let reason =
+            if by.by.roles().admin && by.by.user() != self.host.user() { "closed by admin" } else { "closed by host" };
         context.tell_members(None, Event::Closed { room: self.id.clone(), reason: reason.into() });
         Ok(Reply::Done)
     }
 
-    fn check_close(&self, by: &Identity) -> Result<(), Reject> {
-        self.may_close(by).then_some(()).ok_or_else(Reject::close_forbidden)
+    /// Rejects what only the host and admins may do.
+    fn check_host(&self, by: &HostClaim, otherwise: fn() -> Reject) -> Result<(), Reject> {
+        self.is_host(by).then_some(()).ok_or_else(otherwise)
+    }
+
+    fn set_locked(&mut self, by: &HostClaim, is_locked: bool) -> Result<Reply, Reject> {
+        self.check_host(by, Reject::host_only)?;
+        self.is_locked = is_locked;
+        Ok(Reply::Done)
     }
 }

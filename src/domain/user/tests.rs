@@ -50,6 +50,7 @@ impl UserFixture {
         let rules = RoomRules {
             announce_limit: 500,
             max_participants: 0,
+            joined_have_host: true,
             has_store: true,
             outlives_process: true,
             history: false,

@@ -18,6 +18,7 @@ use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{AddressedEvent, Reply, RoomOp};
 use crate::domain::record::{Record, TokenHash};
+use crate::domain::revocation::RevocationChange;
 use crate::domain::room::Room;
 use crate::message::storage::{
     Batch, CommitOutcome, CommitReceipt, StorageCommand, StorageQuery, StorageState, Ticket,
@@ -52,6 +53,8 @@ pub(super) enum PendingEffect {
         op: RoomOp,
     },
     RoomCreation(Box<Room>),
+    /// A change of the list of revocations, for all shards.
+    Revocation(RevocationChange),
     /// The deletion of an idle room.
     RoomDeletion {
         room: Name,

@@ -122,6 +122,7 @@ fn split(stored: StoredRoom) -> (UnloadedRoom, Option<Box<Profile>>) {
         terms: LogTerms { history: Some(made.history), retention: made.retention },
         last: stored.last,
         last_at: stored.last_at,
+        is_locked: made.is_locked,
     };
     (room, made.profile)
 }

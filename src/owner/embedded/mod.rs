@@ -9,6 +9,7 @@ mod direct_messages;
 mod idempotency;
 mod loading;
 mod rest_quotas;
+mod revocations;
 mod room_log;
 mod room_ops;
 mod rooms;
@@ -104,6 +105,7 @@ impl EmbeddedOwner {
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
             Op::FindMessageRoom { message, .. } => RoomStore::room_of(&mut turn, message),
+            Op::Revocation(change) => revocations::apply(&mut turn, change),
             // Shards own connections.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         };
@@ -206,8 +208,8 @@ impl EmbeddedOwner {
             Restored::Room(stored) => rooms.restore(&mut turn, *stored),
             Restored::RecentMessage(message) => restore_repeatable(&turn, rooms, &message),
             Restored::DirectRecipient(user, bytes) => directs.restore(&user, bytes),
-            // Offline users are looked up on request.
-            Restored::User(_) => {}
+            // Offline users are looked up on request, and revocations are the shard's.
+            Restored::User(_) | Restored::Revocation(_) => {}
         }
         debug_assert!(out.is_empty(), "invariant: a restored entry sends no message");
     }
@@ -340,6 +342,10 @@ impl Parts<'_> {
                 turn.reply(Ok(reply));
             }
             PendingEffect::Reply(reply) => turn.reply(Ok(reply)),
+            PendingEffect::Revocation(change) => {
+                revocations::publish(turn, &change);
+                turn.reply(Ok(Reply::Done));
+            }
             PendingEffect::RoomOperation { room, op } => rooms.run_committed(turn, &room, op),
             PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
             PendingEffect::RoomDeletion { room } => rooms.remove(&room),
@@ -377,6 +383,7 @@ impl Parts<'_> {
             | PendingEffect::UserCount
             | PendingEffect::RoomOperation { .. }
             | PendingEffect::RoomCreation(_)
+            | PendingEffect::Revocation(_)
             | PendingEffect::Reply(_)
             | PendingEffect::RetriedClaim(_) => {}
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),

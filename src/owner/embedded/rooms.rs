@@ -68,7 +68,7 @@ impl RoomStore {
         }
         match op {
             RoomOp::Join(join) if join.create => {
-                let room = Room::new(name.clone(), &join.by, None, LogTerms::default(), &mut turn.context());
+                let room = Room::by_joining(name.clone(), &join.by, &mut turn.context());
                 tracing::info!(target: ROOM_LOG, room = &**name, by = join.by.user(), "room created");
                 Ok(self.rooms.insert(Box::new(room)))
             }

@@ -8,6 +8,7 @@ use crate::message::Requester;
 use crate::message::redis::{Bytes, RedisCommand};
 use crate::owner::redis::cluster::ClusterCall;
 use crate::owner::redis::cluster::enrolment::Enrolment;
+use crate::owner::redis::revocations::RevocationCall;
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::sessions::SessionCall;
 use crate::owner::redis::users::UserCall;
@@ -27,6 +28,7 @@ pub(super) enum CallPurpose {
     /// Credits of a user's quota were returned; the reply is not used.
     QuotaReturn,
     Session(SessionCall),
+    Revocation(RevocationCall),
     Enrolment(Box<Enrolment>),
     /// The room list of a user, for the query of this number.
     RoomList(u32),

@@ -21,6 +21,8 @@ pub(super) enum Deadline {
     Lease,
     /// Retry room list updates.
     Enrolments,
+    /// Release replies to changes of the list of revocations, or read the list again.
+    Revocations,
 }
 
 /// All deferred work.

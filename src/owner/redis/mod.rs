@@ -11,7 +11,7 @@
 //!
 //! - `rooms`: subscriptions, operations on rooms, events of rooms;
 //! - `users`: connections of users, presence, direct messages;
-//! - `sessions`: recoverable sessions; `quota`: quotas of users;
+//! - `sessions`: recoverable sessions; `quota`: quotas of users; `revocations`: who may not use the server;
 //! - `cluster`: live and dead nodes, the registry of rooms and users, cross-node queries;
 //! - `turn`: state that all of them use: `calls` (tickets, pending calls, commands), `deadlines`, `directory` (users with
 //!   connections on this node).
@@ -24,6 +24,7 @@ mod cluster;
 mod deadlines;
 mod directory;
 mod quota;
+mod revocations;
 mod rooms;
 mod schema;
 pub mod scripts;
@@ -49,6 +50,7 @@ use crate::owner::redis::cluster::queries::ClusterQueries;
 use crate::owner::redis::cluster::{ClusterCall, enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::quota::ClusterQuotas;
+use crate::owner::redis::revocations::ClusterRevocations;
 use crate::owner::redis::rooms::Rooms;
 use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::turn::{NodeState, OwnerTurn};
@@ -86,6 +88,7 @@ pub struct RedisOwner {
     quotas: ClusterQuotas,
     membership: NodeMembership,
     queries: ClusterQueries,
+    revocations: ClusterRevocations,
 }
 
 /// Splits the owner into a turn and its components.
@@ -105,6 +108,7 @@ impl RedisOwner {
             quotas: ClusterQuotas::new(settings.rates, seed),
             membership: NodeMembership::default(),
             queries: ClusterQueries::default(),
+            revocations: ClusterRevocations::default(),
             node: NodeState::new(settings, rules, rng, seed),
         }
     }
@@ -180,10 +184,13 @@ impl RedisOwner {
                 let reject = self.users.request_offline(&mut turn, name, op);
                 turn.reply(Some(from), Err(reject));
             }
-            Op::Session(..) if is_away => turn.reply(Some(from), Err(Reject::storage_unavailable())),
+            Op::Session(..) | Op::Revocation(_) if is_away => {
+                turn.reply(Some(from), Err(Reject::storage_unavailable()))
+            }
             Op::Room(name, op) => self.rooms.request(&mut turn, name, op, from),
             Op::User(name, op) => self.users.request(&mut turn, name, op, from),
             Op::Session(connection, op) => sessions::request(&mut turn, connection, op, from),
+            Op::Revocation(change) => self.revocations.request(&mut turn, change, from),
             op @ (Op::Rooms
             | Op::Users(_)
             | Op::Connection(..)
@@ -239,6 +246,8 @@ impl RedisOwner {
                         },
                         Err(error) => tracing::warn!(%error, "what was published about a user is not understood"),
                     }
+                } else if body.starts_with(schema::REVOCATION_START) {
+                    self.revocations.published(&mut turn, &body);
                 } else if let Some(room) = room {
                     self.rooms.published(&mut turn, &room, &body);
                 } else if !self.rooms.delivered(&mut turn, &body) {
@@ -252,6 +261,7 @@ impl RedisOwner {
                     Some(room) => self.rooms.subscribed(&mut turn, &room),
                     // This node's channel: publications for its users can have been missed.
                     None if channel == turn.node.keys.node(turn.own_node()) => self.users.restore_all(&mut turn),
+                    None if channel == turn.node.keys.everyone() => self.revocations.subscribed(&mut turn),
                     None => {}
                 }
             }
@@ -263,6 +273,7 @@ impl RedisOwner {
                         self.users.redis_is_back(&mut turn);
                         self.membership.redis_is_back(&mut turn);
                         self.rooms.remove_departed(&mut turn);
+                        self.revocations.read_again(&mut turn);
                     }
                     RedisState::ReadOnly | RedisState::Partial | RedisState::Unreachable => {
                         self.rooms.release_replies(&mut turn)
@@ -309,6 +320,7 @@ impl RedisOwner {
             CallPurpose::QuotaLease(user, kind) => self.quotas.replied(&mut turn, &user, kind, result),
             CallPurpose::QuotaReturn => {}
             CallPurpose::Session(purpose) => sessions::replied(&mut turn, to, purpose, result),
+            CallPurpose::Revocation(purpose) => self.revocations.replied(&mut turn, to, &purpose, result),
             CallPurpose::Enrolment(enrolment) => enrolment::replied(&mut turn, *enrolment, result.is_ok()),
             CallPurpose::RoomList(query) => {
                 let listed = enrolment::listed_rooms(result);
@@ -335,6 +347,7 @@ impl RedisOwner {
                             _ => self.rooms.end_all(&mut turn),
                         }
                         self.users.restore_all(&mut turn);
+                        self.revocations.subscribed(&mut turn);
                     }
                     self.membership.clean_up(&mut turn!(self, now, out), renewed);
                 }
@@ -403,6 +416,7 @@ impl RedisOwner {
                 self.request_lookups(now, out);
             }
             Deadline::Lease => membership::renew_if_due(&mut turn),
+            Deadline::Revocations => self.revocations.due(&mut turn),
             Deadline::Enrolments => self.node.registry.enrolments.resume(now.mono),
         }
     }

@@ -13,6 +13,7 @@
 //! | `PREFIX:session:{CONNECTION}` | string | a recoverable session; suffixes: `lua/session.lua` |
 //! | `PREFIX:nodes:{all}` | sorted set | node numbers by the end of their lease; suffixes: `lua/nodes/prelude.lua` |
 //! | `PREFIX:node:{NUMBER}` | channel | messages to one node; `:rooms` and `:users` are sets of the node's rooms and users |
+//! | `PREFIX:revocations:{all}` | string | number of the last change of the list of revocations; suffixes: `lua/revocations/change.lua` |
 //! | `PREFIX:everyone` | channel | messages to all nodes |
 //! | `PREFIX:probe:NUMBER` | channel | a node's probes of its own subscription |
 //!
@@ -28,6 +29,9 @@ const ROOM_MARK: &[u8] = b":room:{";
 
 /// First bytes of a message about a user, on every channel.
 pub(super) const USER_MESSAGE_START: &[u8] = b"{\"u\":";
+
+/// First bytes of a change of the list of revocations.
+pub(super) const REVOCATION_START: &[u8] = b"{\"l\":";
 
 /// First bytes of a marker that a node publishes to a room; see [`crate::owner::redis::rooms`].
 pub(super) const MARKER_START: &[u8] = b"{\"z\":";
@@ -140,6 +144,15 @@ lua_constants! {
 }
 
 lua_constants! {
+    /// Constants of the scripts of revocations.
+    REVOCATION_CONSTANTS:
+    // Revocations that one call returns or removes.
+    PORTION = 500;
+    // A revocation is removed so long after its end.
+    OVER_MS = 60_000;
+}
+
+lua_constants! {
     /// Constants of the scripts of the nodes.
     NODE_CONSTANTS:
     LEASE_MS = LEASE_MS;
@@ -244,6 +257,11 @@ impl KeySchema {
     /// Key of the set of all nodes.
     pub fn nodes(&self) -> Bytes {
         self.tagged("nodes", "all")
+    }
+
+    /// Key of the list of revocations.
+    pub fn revocations(&self) -> Bytes {
+        self.tagged("revocations", "all")
     }
 
     /// Channel of a node's probes. It has no hash tag: the bridge appends one for each server of a cluster.

@@ -41,6 +41,9 @@ macro_rules! constants {
     (session) => {
         schema::SESSION_CONSTANTS
     };
+    (revocation) => {
+        schema::REVOCATION_CONSTANTS
+    };
     (node) => {
         schema::NODE_CONSTANTS
     };
@@ -59,6 +62,9 @@ macro_rules! prelude {
     };
     (session) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/session.lua"))
+    };
+    (revocation) => {
+        include_str!("lua/prelude.lua")
     };
     (node) => {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/nodes/prelude.lua"))
@@ -102,6 +108,10 @@ scripts! { ALL:
     REMOVE_PARTICIPANT = room "remove_participant";
     /// [`crate::domain::op::RoomOp::Update`].
     UPDATE = room "update";
+    /// [`crate::domain::op::RoomOp::RemoveUser`].
+    REMOVE_USER = room "remove_user";
+    /// [`crate::domain::op::RoomOp::SetLocked`].
+    SET_LOCKED = room "set_locked";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].
@@ -166,6 +176,10 @@ scripts! { ALL:
     CLEAR = session "clear";
     /// [`crate::domain::recovery::SessionOp::Delete`].
     DELETE = session "delete";
+    /// [`crate::domain::op::Op::Revocation`].
+    CHANGE_REVOCATION = revocation "revocations/change";
+    /// Returns the list of revocations.
+    LIST_REVOCATIONS = revocation "revocations/list";
 }
 
 scripts! { OF_NODES:

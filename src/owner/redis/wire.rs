@@ -469,10 +469,9 @@ impl WireRoomInfo {
     }
 }
 
-/// A profile as JSON, without its participants, which have a key of their own.
+/// A profile as JSON, without its participants, which have a key of their own, and without the host key, which only scripts see.
 pub(super) fn profile(profile: &Profile) -> Bytes {
-    let Profile { name, kind, description, is_private, participants: _, host_peer, max_participants, encryption } =
-        profile.clone();
+    let Profile { name, kind, description, is_private, host_peer, max_participants, encryption, .. } = profile.clone();
     let host_peer = host_peer.map(|peer| (*peer).into());
     json(&WireProfile { name, kind, is_private, host_peer, max_participants, encryption, description })
 }
@@ -510,6 +509,7 @@ impl WireRoomView {
             host_peer: profile.host_peer.map(|peer| (*peer).into()),
             max_participants: profile.max_participants,
             encryption: profile.encryption,
+            host_key: None,
         });
         RoomView {
             room: room.clone(),

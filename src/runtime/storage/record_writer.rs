@@ -8,6 +8,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
 use crate::domain::event::Direct;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
+use crate::domain::revocation::Revocation;
 use crate::message::storage::CommitOutcome;
 use crate::runtime::storage::error::StorageFault;
 use crate::runtime::storage::lookup_cache::LookupCache;
@@ -54,10 +55,12 @@ statements! {
             FROM room WHERE name = ?1";
         make_room: "INSERT INTO room(name, epoch, host, host_username, host_roles, created_at, history, keep_messages,
             keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption,
-            description)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) RETURNING number";
+            description, host_key)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+            RETURNING number";
         change_room: "UPDATE room SET title = ifnull(?2, title), description = ifnull(?3, description)
             WHERE number = ?1 AND has_profile";
+        lock_room: "UPDATE room SET is_locked = ?2 WHERE name = ?1";
         close_room: "UPDATE room SET name = NULL WHERE name = ?1";
         add_participant: "INSERT OR IGNORE INTO participant(room, user)
             SELECT number, ?2 FROM room WHERE number = ?1 AND has_profile";
@@ -91,6 +94,9 @@ statements! {
                 rooms = excluded.rooms, dialect = excluded.dialect";
         take_session: format!("DELETE FROM session WHERE token = ?1 RETURNING {}", rows::SESSION);
         find_session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
+        keep_revocation: "INSERT OR REPLACE INTO revocation(subject, until, reason, issued_before, made_at, made_by)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6)";
+        drop_revocation: "DELETE FROM revocation WHERE subject = ?1";
     }
 }
 
@@ -143,6 +149,9 @@ impl<'c> RecordWriter<'c> {
                 self.rooms.remove(room);
                 Ok(self.statements.close_room.execute([&**room]).map(drop)?)
             }
+            Record::RoomLocked { room, is_locked } => {
+                Ok(self.statements.lock_room.execute(params![&**room, is_locked]).map(drop)?)
+            }
             Record::ParticipantAdded { room, user } => {
                 let room = self.room(room)?.number;
                 self.add_participant(room, user)
@@ -182,6 +191,10 @@ impl<'c> RecordWriter<'c> {
                 let values = params![&**user, today, status, last_seen.map(int), int(self.now)];
                 Ok(self.statements.set_absence.execute(values).map(drop)?)
             }
+            Record::RevocationKept(revocation) => self.keep_revocation(revocation),
+            Record::RevocationRemoved(subject) => {
+                Ok(self.statements.drop_revocation.execute([subject.text()]).map(drop)?)
+            }
         }
     }
 
@@ -207,6 +220,7 @@ impl<'c> RecordWriter<'c> {
                 int(profile.map_or(0, |profile| profile.max_participants as u64)),
                 profile.and_then(|profile| profile.encryption.as_deref()),
                 profile.and_then(|profile| profile.description.as_deref()),
+                profile.and_then(|profile| profile.host_key).map(|key| key.0),
             ],
             |row| row.get(0),
         )?;
@@ -294,6 +308,18 @@ impl<'c> RecordWriter<'c> {
             session.expires_at.map(int),
             rows::rooms_column(&session.rooms),
             session.dialect,
+        ])?;
+        Ok(())
+    }
+
+    fn keep_revocation(&mut self, revocation: &Revocation) -> Result<(), StorageFault> {
+        self.statements.keep_revocation.execute(params![
+            revocation.subject.text(),
+            revocation.until.map(int),
+            revocation.reason.as_deref(),
+            revocation.issued_before.map(int),
+            int(revocation.made_at),
+            &*revocation.by,
         ])?;
         Ok(())
     }

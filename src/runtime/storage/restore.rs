@@ -1,5 +1,7 @@
 //! Reads rooms, users and recent messages, at start and later room by room.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 use uuid::Uuid;
 
@@ -15,7 +17,7 @@ const EXTRA: &str = "room.number, room.trimmed, \
     (SELECT at FROM message WHERE message.room = room.number ORDER BY seq DESC LIMIT 1)";
 
 /// Number of columns of [`rows::ROOM`].
-const EXTRA_AT: usize = 17;
+const EXTRA_AT: usize = 19;
 
 statements! {
     RoomStatements {
@@ -91,6 +93,14 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
     let mut awaited = awaited.query([])?;
     while let Some(row) = awaited.next()? {
         emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into(), row.get::<_, i64>(1)? as u64));
+    }
+    let mut revocations = transaction.prepare(&format!("SELECT {} FROM revocation", rows::REVOCATION))?;
+    let mut revocations = revocations.query([])?;
+    while let Some(row) = revocations.next()? {
+        // A subject of a later version is left out.
+        if let Some(revocation) = rows::revocation(row)? {
+            emit(Restored::Revocation(Arc::new(revocation)));
+        }
     }
     // Ids begin with the time, so recent messages are at the end of the index.
     let columns = "SELECT room.name, user.name, client_id, id, seq, at, room.epoch FROM message

@@ -10,8 +10,9 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Status};
 use crate::domain::event::{Content, Direct, Message, PeerName};
-use crate::domain::op::Profile;
+use crate::domain::op::{HostKey, Profile};
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
+use crate::domain::revocation::{Revocation, Revoked};
 use crate::message::storage::StoredUser;
 
 /// Columns of [`message`], from `message` joined with its sender's row in `user`.
@@ -33,9 +34,13 @@ pub(super) const SESSION: &str = "token, user, connection, connected_at, active_
 /// Columns of [`user`], for a user with stored presence.
 pub(super) const USER: &str = "name, username, email, status, seen_at";
 
+/// Columns of [`revocation`].
+pub(super) const REVOCATION: &str = "subject, until, reason, issued_before, made_at, made_by";
+
 /// Columns of [`made_room`].
 pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
-    keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption, description";
+    keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption, description, \
+    host_key, is_locked";
 
 /// A count or time as a database integer. Larger values become the maximum.
 pub(super) fn int(number: u64) -> i64 {
@@ -139,6 +144,7 @@ pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
         max_participants: usize::try_from(nat(row, 14)?).unwrap_or(usize::MAX),
         encryption: optional_text(row, 15)?,
         description: optional_text::<Box<str>>(row, 16)?.filter(|text| !text.is_empty()),
+        host_key: row.get::<_, Option<[u8; 32]>>(17)?.map(HostKey),
     };
     let bound = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.and_then(|n| u64::try_from(n).ok()));
     Ok(MadeRoom {
@@ -149,6 +155,7 @@ pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
         history: row.get(6)?,
         retention: Retention { messages: bound(7)?, age_ms: bound(8)? },
         profile: has_profile.then(|| Box::new(profile)),
+        is_locked: row.get(18)?,
     })
 }
 
@@ -218,6 +225,20 @@ fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
         media: MediaState { audio: text.media[0], video: text.media[1], screen: text.media[2] },
     };
     Ok(texts.into_iter().map(position).collect())
+}
+
+/// A revocation; `None` if its subject is of a later version.
+pub(super) fn revocation(row: &Row<'_>) -> Result<Option<Revocation>> {
+    let Some(subject) = Revoked::parse(row.get_ref(0)?.as_str()?) else { return Ok(None) };
+    let number = |at| row.get::<_, Option<i64>>(at).map(|number| number.and_then(|number| u64::try_from(number).ok()));
+    Ok(Some(Revocation {
+        subject,
+        until: number(1)?,
+        reason: optional_text(row, 2)?,
+        issued_before: number(3)?,
+        made_at: nat(row, 4)?,
+        by: text(row, 5)?,
+    }))
 }
 
 pub(super) fn session(row: &Row<'_>) -> Result<Session> {

@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -22,6 +22,7 @@ const STEPS: [&str; 8] = [
     EVENTS_OF_MESSAGES,
     DESCRIPTIONS_OF_ROOMS,
     ROOMS_BY_HOST,
+    REVOCATIONS_AND_HOSTS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -173,6 +174,20 @@ const DESCRIPTIONS_OF_ROOMS: &str = "
 
 const ROOMS_BY_HOST: &str = "
     CREATE INDEX room_host ON room(host);
+";
+
+const REVOCATIONS_AND_HOSTS: &str = "
+    CREATE TABLE revocation(
+        subject TEXT NOT NULL PRIMARY KEY,
+        until INTEGER,                -- NULL: until it is removed
+        reason TEXT,
+        issued_before INTEGER,
+        made_at INTEGER NOT NULL,
+        made_by TEXT NOT NULL
+    ) WITHOUT ROWID;
+
+    ALTER TABLE room ADD COLUMN host_key BLOB;   -- SHA-256 of the host secret; NULL: none
+    ALTER TABLE room ADD COLUMN is_locked INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// The identifying fields of a file.

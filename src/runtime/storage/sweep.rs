@@ -63,6 +63,8 @@ enum SweepPosition {
     ManyDirects(i64),
     /// The first user after this number.
     Users(i64),
+    /// All revocations; there are few.
+    Revocations,
     /// The sweep is complete.
     Idle,
 }
@@ -110,6 +112,7 @@ statements! {
                 OR EXISTS(SELECT 1 FROM direct WHERE user = user.number)
             FROM user WHERE number > ?1 ORDER BY number LIMIT 1";
         drop_user: "DELETE FROM user WHERE number = ?1";
+        drop_revocations: "DELETE FROM revocation WHERE until <= ?1";
     }
 }
 
@@ -182,8 +185,12 @@ impl<'c> Sweep<'c> {
                 SweepPosition::ManyDirects(after) => {
                     self.drop_many_directs(after)?.map_or(SweepPosition::Users(0), SweepPosition::ManyDirects)
                 }
-                SweepPosition::Users(after) => {
-                    self.forget_next(after, record_writer, now)?.map_or(SweepPosition::Idle, SweepPosition::Users)
+                SweepPosition::Users(after) => self
+                    .forget_next(after, record_writer, now)?
+                    .map_or(SweepPosition::Revocations, SweepPosition::Users),
+                SweepPosition::Revocations => {
+                    self.statements.drop_revocations.execute([int(now)])?;
+                    SweepPosition::Idle
                 }
                 SweepPosition::Idle => SweepPosition::Idle,
             };

@@ -6,6 +6,7 @@ use crate::shard::http::HttpRequests;
 use crate::shard::log::Logging;
 use crate::shard::metrics::Metering;
 use crate::shard::sessions::EngineIo;
+use crate::shard::{ListenerRole, Options};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -15,6 +16,7 @@ use crate::codec::http::{self, Connection, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
+use crate::connection::credentials::HOST_SECRET_HEADER;
 use crate::connection::forwarded;
 use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
@@ -24,12 +26,14 @@ use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute,
 use crate::domain::access::Identity;
 use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::assess;
-use crate::domain::op::{Op, Reply, RoomOp, UserOp};
+use crate::domain::op::{HostClaim, Op, Reply, RoomOp, UserOp};
+use crate::domain::query::PartialResult;
 use crate::domain::quota::{CALL_COST, CREATE_COST};
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis;
 use crate::pages;
-use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall};
+use crate::shard::audit::{AuditedAction, RefusalCause};
+use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall, host_key};
 use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
 
 /// An answer, before it is written in the form its request wants.
@@ -44,7 +48,9 @@ const JSON: &str = "application/json; charset=utf-8";
 
 impl Answer {
     fn json(status: u16, body: Vec<u8>) -> Self {
-        Self { status, content_type: JSON, body: body.into(), headers: Vec::new() }
+        // Answers are of the moment, and often for their caller only.
+        let headers = vec![("Cache-Control", "no-store".to_owned())];
+        Self { status, content_type: JSON, body: body.into(), headers }
     }
 
     /// A page as the answer to a request with this head: not again where the client has it (RFC 9110 §13.1.2).
@@ -55,6 +61,8 @@ impl Answer {
             ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
             ("Cache-Control", "no-cache".to_owned()),
             ("Referrer-Policy", "no-referrer".to_owned()),
+            ("Cross-Origin-Opener-Policy", "same-origin".to_owned()),
+            ("Cross-Origin-Resource-Policy", "same-origin".to_owned()),
         ];
         if page.is_gzip {
             headers.push(("Vary", "Accept-Encoding".to_owned()));
@@ -135,15 +143,7 @@ impl<'a> RestAnswers<'a> {
         if head.method == "OPTIONS" {
             return Ok(Routed::Answered(self.options_answer(head, form)));
         }
-        if head.path() == "/ws" {
-            let text = "This is a WebSocket endpoint: send Upgrade: websocket";
-            return Err(RestRefusal::of_status(426, text).into());
-        }
-        if head.list_contains("upgrade", "websocket") {
-            let text =
-                "No WebSocket is served here: connect to /ws, or with a Socket.IO client, which uses /socket.io/";
-            return Err(RestRefusal::of_status(404, text).into());
-        }
+        check_protocol(head)?;
         let route = rest::route(head.method, head.path()).map_err(|fault| match &fault {
             RestRouteFault::MethodNotAllowed { allow } => {
                 let allow = allow.clone();
@@ -151,6 +151,9 @@ impl<'a> RestAnswers<'a> {
             }
             RestRouteFault::NotFound => RestRefusal::from(fault).into(),
         })?;
+        if !self.is_served(slot, &route) {
+            return Err(RestRefusal::from(RestRouteFault::NotFound).into());
+        }
         let call = match route {
             RestRoute::Call(call) => call,
             RestRoute::Health => return Ok(Routed::Answered(self.health(now))),
@@ -168,25 +171,46 @@ impl<'a> RestAnswers<'a> {
         };
         let sender = self.core.sender(now, slot, head);
         if !sender.is_allowed() {
-            return Err(Reject::new(Code::Forbidden, "This origin may not use the server").into());
+            let reject = Reject::origin_refused();
+            self.core.call_refused(now, slot, head, &reject, RefusalCause::Origin);
+            return Err(reject.into());
         }
         let action = call.kind.action();
         let address = self.core.client_address(now, slot, head);
         let open = self.core.options.openness;
-        let identity = self.identify(now, head, (sender, address), action.admits_guests(open))?;
-        action.check(&identity, open)?;
-        self.core.spend_of(now, &identity, address, cost_of(call.kind))?;
+        let identity =
+            self.identify(now, head, (sender, address), action.admits_guests(open)).inspect_err(|reject| {
+                self.core.call_refused(now, slot, head, reject, RefusalCause::of(reject));
+            })?;
+        action.check(&identity, open).inspect_err(|reject| {
+            self.audit(call.kind.audited(), &identity, address, &call.parameter, Err(reject));
+        })?;
+        self.core.spend_of(now, &identity, address, cost_of(call.kind)).inspect_err(|reject| {
+            self.core.call_refused(now, slot, head, reject, RefusalCause::Rate);
+        })?;
         let part = list_part(call.kind, head.query())?;
         Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
             part,
             parameter: call.parameter.into_owned(),
+            second: call.second.into_owned(),
             content_type: head.header("content-type").map(str::to_owned),
             site: self.site(slot, head),
-            identity,
             address,
+            claim: HostClaim { by: identity, key: head.header(HOST_SECRET_HEADER).map(host_key) },
             reply: form.clone(),
         })))
+    }
+
+    /// Whether the listener of a connection has a route.
+    fn is_served(&self, slot: ConnSlot, route: &RestRoute<'_>) -> bool {
+        match self.core.net.remotes.listener(slot) {
+            ListenerRole::Clients => {
+                let Options { has_admin_listener, openness, .. } = &*self.core.options;
+                !has_admin_listener || !route.is_for_operators(*openness)
+            }
+            ListenerRole::Admin => !route.is_page(),
+        }
     }
 
     /// `scheme://host` of the server as the sender of a request knows it.
@@ -201,14 +225,29 @@ impl<'a> RestAnswers<'a> {
         head: &RequestHead<'_>,
         (sender, address): (Sender, IpAddr),
         guests_may: bool,
-    ) -> Result<Identity, Answer> {
+    ) -> Result<Identity, Reject> {
         self.core.admission.check(now, address)?;
         match self.core.net.token(head, sender) {
             Some((token, _)) => Ok(self.core.verify(&token, address, now)?.0),
             None if guests_may && self.core.options.guests => {
                 Ok(Identity::guest(&ids::random_word(&mut self.core.rng, 16)))
             }
-            None => Err(Reject::new(Code::Unauthenticated, "A token is required").into()),
+            None => Err(Reject::new(Code::Unauthenticated, "A token is required")),
+        }
+    }
+
+    /// Logs a call of an admin or a host.
+    fn audit_call(&self, call: &RestCall, by: &Identity, from: IpAddr, outcome: Result<(), &Reject>) {
+        let action = call.audited(by);
+        if action.is_some() {
+            self.audit(action, by, from, &call.subject(), outcome);
+        }
+    }
+
+    fn audit(&self, action: Option<&str>, by: &Identity, from: IpAddr, on: &str, outcome: Result<(), &Reject>) {
+        if let Some(action) = action {
+            let outcome = outcome.map_or_else(|reject| reject.code.as_str(), |()| "done");
+            self.core.audit.action(&AuditedAction { action, by: by.user(), from, on, outcome });
         }
     }
 
@@ -253,7 +292,8 @@ impl<'a> RestAnswers<'a> {
         );
         let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
         let body = text.into_bytes().into();
-        Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers: Vec::new() }
+        let headers = vec![("Cache-Control", "no-store".to_owned())];
+        Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers }
     }
 
     pub(super) fn ready(&self) -> Answer {
@@ -271,28 +311,35 @@ impl<'a> RestAnswers<'a> {
 
     /// Sends the requests of a call whose body has come.
     pub(super) fn call(&mut self, now: Now, slot: ConnSlot, request: RestRequest, body: &[u8]) {
-        let route = rest::RestCallRoute { kind: request.kind, parameter: request.parameter.as_str().into() };
+        let (parameter, second) = (request.parameter.as_str().into(), request.second.as_str().into());
+        let route = rest::RestCallRoute { kind: request.kind, parameter, second };
         let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
             Ok(call) => call,
             Err(refusal) => return self.answer(now, slot, refusal.into()),
         };
         match (&mut call, request.part) {
-            (RestCall::ConnectedUsers(page), Some(ListPart::Users(asked))) => *page = asked,
+            (RestCall::ConnectedUsers(page) | RestCall::Revocations { page, .. }, Some(ListPart::Users(asked))) => {
+                *page = asked;
+            }
             (RestCall::Messages { range, .. }, Some(ListPart::Messages(asked))) => *range = asked,
             _ => {}
         }
-        let by = request.identity;
+        let claim = request.claim;
         let caller = self.core.net.id_of(slot);
         if let Some(answer) = self.log_filters(now, &call) {
             return self.answer(now, slot, answer);
         }
-        let requests = match Calls::on(self.core).first_requests(now, &mut call, &by, caller) {
+        let requests = match Calls::on(self.core).first_requests(now, &mut call, &claim, caller) {
             Ok(requests) => requests,
-            Err(reject) => return self.answer(now, slot, reject.into()),
+            Err(reject) => {
+                self.audit_call(&call, &claim.by, request.address, Err(&reject));
+                return self.answer(now, slot, reject.into());
+            }
         };
         if !requests.0.iter().all(|op| self.core.takes(op)) {
             return self.answer(now, slot, Reject::overloaded().into());
         }
+        let by = claim.by;
         let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
         // A guest of a REST call is another one each time.
         let count = room_count(&requests).filter(|_| !by.roles().guest);
@@ -300,8 +347,8 @@ impl<'a> RestAnswers<'a> {
         let mut next = vec![requests];
         next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(by.user_name(), op)], None)));
         let first = next.pop().expect("invariant: a call has requests");
-        let call = PendingCall { call, by, address: request.address, site: request.site, next, rounds: 0 };
-        self.send(slot, call, first);
+        let call = PendingCall { call, by, address: request.address, site: request.site, next, rounds: 0, rooms: None };
+        self.send(now, slot, call, first);
     }
 
     /// The answer to a call on the filters of the log; `None` for other calls.
@@ -333,8 +380,13 @@ impl<'a> RestAnswers<'a> {
         })
     }
 
-    /// Sends the requests of a call, all under one number: each to its owner, or to every owner.
-    fn send(&mut self, slot: ConnSlot, call: PendingCall, (ops, initial): CallRequests) {
+    /// Sends the requests of a call, all under one number: each to its owner, or to every owner. Without any, the reply is
+    /// the initial value.
+    fn send(&mut self, now: Now, slot: ConnSlot, call: PendingCall, (ops, initial): CallRequests) {
+        let initial = match initial {
+            Some(reply) if ops.is_empty() => return self.replied(now, slot, call, Ok(reply)),
+            initial => initial,
+        };
         let merge = match ops.first() {
             Some(Op::Query(query)) => Merge::Query(query.clone()),
             _ => Merge::Limit(call.users_max()),
@@ -355,21 +407,34 @@ impl<'a> RestAnswers<'a> {
         if reply.is_ok()
             && let Some(requests) = call.next.pop()
         {
-            return self.send(slot, call, requests);
+            return self.send(now, slot, call, requests);
         }
+        let reply = match (&call.call, reply) {
+            (RestCall::Revocations { page, .. }, Ok(Reply::PartialResult(PartialResult::Blocked(blocked)))) => {
+                Ok(Calls::on(self.core).blocked_addresses(now, page, blocked))
+            }
+            (_, reply) => reply,
+        };
         let reply = match call.next_step(reply) {
             Ok(CallStep::Answer(reply)) => reply,
             Ok(CallStep::Request(requests)) => {
                 call.rounds += 1;
-                return self.send(slot, call, requests);
+                return self.send(now, slot, call, requests);
+            }
+            Err(reject) => {
+                self.audit_call(&call.call, &call.by, call.address, Err(&reject));
+                if reject.code == Code::RateLimited {
+                    self.core.metrics.call_refused(now, call.address, None, &reject);
+                    self.core.count_refusal(now, call.address, &reject, RefusalCause::Rate);
+                }
+                return self.answer(now, slot, reject.into());
             }
             Ok(CallStep::Push(message)) => {
                 call.rounds = 1;
                 let caller = self.core.net.id_of(slot);
                 let requests = Calls::on(self.core).publish(now, &call.by, &message, caller);
-                return self.send(slot, call, requests);
+                return self.send(now, slot, call, requests);
             }
-            Err(reject) => return self.answer(now, slot, reject.into()),
         };
         if let Reply::Pushed(pushed) = &reply
             && self.core.metrics.log.has_details()
@@ -377,6 +442,7 @@ impl<'a> RestAnswers<'a> {
             let caller = self.core.net.id_of(slot);
             Logging::on(self.core).undelivered(now, caller, &pushed.offline);
         }
+        self.audit_call(&call.call, &call.by, call.address, Ok(()));
         let stats = match &reply {
             Reply::Rooms(rooms) => Some(ServerStats {
                 connections: rooms.connections as u64,
@@ -501,9 +567,21 @@ fn file(page: Option<pages::WebPage>, head: &RequestHead<'_>) -> Result<Routed, 
 }
 
 /// The part of a list that a call's query names.
+/// Refuses requests for a WebSocket that are not for `/ws`, and others that are.
+fn check_protocol(head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+    if head.path() == "/ws" {
+        return Err(RestRefusal::of_status(426, "This is a WebSocket endpoint: send Upgrade: websocket"));
+    }
+    if head.list_contains("upgrade", "websocket") {
+        let text = "No WebSocket is served here: connect to /ws, or with a Socket.IO client, which uses /socket.io/";
+        return Err(RestRefusal::of_status(404, text));
+    }
+    Ok(())
+}
+
 fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Option<ListPart>, Reject> {
     Ok(match call {
-        RestCallKind::ConnectedUsers => Some(ListPart::Users(rest::page(query)?)),
+        kind if kind.is_paged() => Some(ListPart::Users(rest::page(query)?)),
         RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(query)?)),
         _ => None,
     })

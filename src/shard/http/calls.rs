@@ -4,30 +4,37 @@
 //! that they name, and the replies are added up. Some send a second request that depends on the first reply.
 
 use crate::shard::core::Core;
+use crate::shard::revocation::Revoking;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::base::Name;
-use crate::base::ids::{ConnectionId, random_room_id};
+use crate::base::ids::{ConnectionId, random_room_id, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::codec::recovery;
 use crate::dialect::rest::{Batch, Publish, PublishTarget, RestCall};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
-    LogTerms, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView,
-    message_id,
+    HostClaim, HostKey, LogTerms, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage,
+    UserOp, UsersPage, UsersView, message_id,
 };
+use crate::domain::policy::PresenceAccess;
 use crate::domain::query::{PartialResult, Query};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::revocation::{Revocation, RevocationChange, Revoked, RevokedKind};
 use crate::domain::user::user_not_found;
+
+/// Characters of a host secret: 160 bits.
+const HOST_SECRET_CHARS: usize = 32;
 
 /// A REST call whose answer is awaited.
 pub(in crate::shard) struct PendingCall {
     pub(super) call: RestCall,
     pub(super) by: Identity,
-    /// The caller's address.
+    /// The client's address.
     pub(super) address: IpAddr,
     /// The server's own address, as the client knows it.
     pub(super) site: String,
@@ -35,6 +42,8 @@ pub(in crate::shard) struct PendingCall {
     pub(super) next: Vec<CallRequests>,
     /// Further requests that a reply has led to.
     pub(super) rounds: u8,
+    /// For the presence of a user that is shown to those who share a room: the caller's rooms.
+    pub(super) rooms: Option<Vec<Name>>,
 }
 
 /// Requests, one at least, and the value that their replies are merged into, if they are merged.
@@ -89,26 +98,27 @@ impl<'a> Calls<'a> {
         &mut self,
         now: Now,
         call: &mut RestCall,
-        by: &Identity,
+        claim: &HostClaim,
         caller: ConnectionId,
     ) -> Result<CallRequests, Reject> {
+        let by = &claim.by;
         self.check(call, by)?;
         let one = |op| Ok((vec![op], None));
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
-            RestCall::CreateMeeting(_) | RestCall::CreateRoom(..) => {
-                let log = if let RestCall::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
-                let room: Name = random_room_id(&mut self.core.rng).into();
-                let profile = call.take_profile(&by.user_name()).unwrap_or_default();
-                one(Op::Room(room, RoomOp::Create { by: by.clone(), profile, log }))
-            }
+            RestCall::CreateMeeting(..) | RestCall::CreateRoom(..) => one(self.create_op(call, by)),
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
             RestCall::UpdateRoom { room, change } => {
                 one(Op::Room(room.clone(), RoomOp::Update { by: by.clone(), change: change.clone() }))
             }
-            RestCall::CloseMeeting { room } => one(Op::Room(room.clone(), RoomOp::Close { by: by.clone() })),
+            RestCall::CloseMeeting { room } | RestCall::RemoveUser { room, .. } | RestCall::Lock { room, .. } => {
+                one(Op::Room(room.clone(), host_op(call, claim.clone())))
+            }
+            RestCall::Revoke(_) | RestCall::Unrevoke(_) | RestCall::Revocations { .. } => {
+                self.revocation_requests(now, call, by)
+            }
             // The connection may be named by the id that its client has kept.
             RestCall::Leave { connection: Some(_), .. } => one(Op::User(by.user_name(), UserOp::ListConnections)),
             RestCall::Leave { room, connection } => {
@@ -116,31 +126,30 @@ impl<'a> Calls<'a> {
             }
             RestCall::ListMeetings => Ok((vec![Op::Rooms], Some(Reply::Rooms(RoomsView::default())))),
             // A room needs to know the caller's connections before it can take them in.
-            RestCall::Join { .. } => one(Op::User(by.user_name(), UserOp::ListConnections)),
+            RestCall::Join { room, .. } => {
+                self.core.revocations.list().check_member(now, room, by.user())?;
+                one(Op::User(by.user_name(), UserOp::ListConnections))
+            }
             RestCall::Connections { user } | RestCall::DisconnectUser { user } => {
                 one(Op::User(user.clone(), UserOp::ListConnections))
             }
             RestCall::Register { user, socket, device } => Ok(self.register(user, socket, device)),
             RestCall::Disconnect { socket } => one(self.disconnect_op(socket, by)),
-            RestCall::Presence { user } | RestCall::UserStatus { user } => one(look(user)),
+            RestCall::Presence { user } | RestCall::UserStatus { user } => match self.view_of(user, by) {
+                PresenceAccess::Open => one(look(user)),
+                PresenceAccess::InSharedRooms => one(Op::User(by.user_name(), UserOp::ListConnections)),
+                PresenceAccess::Closed => Ok((Vec::new(), Some(Reply::Connections(Vec::new())))),
+            },
             RestCall::OwnStatus => one(look(&by.user_name())),
             RestCall::SetPresence { user, status, last_seen } => {
                 let op = UserOp::SetStatus { status: *status, last_seen: *last_seen, by: None };
                 one(Op::User(user.clone(), op))
             }
-            RestCall::Broadcast(content) | RestCall::PushToAll(content) => {
-                let direct = self.direct(now, by, content);
-                Ok((vec![Op::Broadcast(direct)], Some(Reply::Pushed(PushResult::default()))))
-            }
-            RestCall::PushToUser { user, content } | RestCall::Notify { user, content } => {
-                let direct = self.direct(now, by, content);
-                one(Op::User(user.clone(), UserOp::Push { direct }))
-            }
-            RestCall::PushToUsers { users, content } => {
-                let direct = self.direct(now, by, content);
-                let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
-                Ok((users.iter().map(push).collect(), Some(Reply::Pushed(PushResult::default()))))
-            }
+            RestCall::Broadcast(_)
+            | RestCall::PushToAll(_)
+            | RestCall::PushToUser { .. }
+            | RestCall::PushToUsers { .. }
+            | RestCall::Notify { .. } => Ok(self.push_requests(now, call, by)),
             RestCall::Publish(publish) => Ok(self.publish(now, by, publish, caller)),
             RestCall::Batch(batch) if batch.has_rooms() => Ok(batch_to_rooms(by, batch, caller)),
             RestCall::Batch(batch) => {
@@ -158,6 +167,98 @@ impl<'a> Calls<'a> {
                 Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
             }
         }
+    }
+
+    fn create_op(&mut self, call: &mut RestCall, by: &Identity) -> Op {
+        let log = if let RestCall::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
+        let room: Name = random_room_id(&mut self.core.rng).into();
+        let mut profile = call.take_profile(&by.user_name()).unwrap_or_default();
+        if let (RestCall::CreateMeeting(_, secret), true) = (call, by.roles().guest) {
+            let fresh = random_word(&mut self.core.rng, HOST_SECRET_CHARS);
+            profile.host_key = Some(*host_key(&fresh));
+            *secret = Some(fresh.into());
+        }
+        Op::Room(room, RoomOp::Create { by: by.clone(), profile, log })
+    }
+
+    fn revocation_requests(&mut self, now: Now, call: &mut RestCall, by: &Identity) -> Result<CallRequests, Reject> {
+        Ok(match call {
+            RestCall::Revoke(revocation) => {
+                self.complete(now, revocation, by)?;
+                if let Revoked::Member { room, user } = &revocation.subject {
+                    // Of members that wait for their client no connection is left to be found.
+                    Revoking::on(self.core).end_participation(room.clone(), user.clone());
+                }
+                let change = RevocationChange::Added(Arc::new((**revocation).clone()));
+                (vec![Op::Revocation(change)], None)
+            }
+            RestCall::Unrevoke(subject) => (vec![Op::Revocation(RevocationChange::Removed((**subject).clone()))], None),
+            RestCall::Revocations { kind, room, page } if *kind != RevokedKind::Address => {
+                let bounds = (page.after.as_deref(), page.limit);
+                let (found, is_more) = self.core.revocations.list().list(now, *kind, room.as_deref(), bounds);
+                (Vec::new(), Some(Reply::Revocations(found, is_more)))
+            }
+            // Each shard knows its own part of the addresses that attempts have blocked.
+            _ => (vec![Op::Query(Query::BlockedAddresses)], None),
+        })
+    }
+
+    fn push_requests(&mut self, now: Now, call: &RestCall, by: &Identity) -> CallRequests {
+        let none = Some(Reply::Pushed(PushResult::default()));
+        let Some(content) = call.content() else {
+            debug_assert!(false, "invariant: a call that pushes has a content");
+            return (Vec::new(), none);
+        };
+        let direct = self.direct(now, by, content);
+        let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
+        match call {
+            RestCall::PushToUser { user, .. } | RestCall::Notify { user, .. } => (vec![push(user)], None),
+            RestCall::PushToUsers { users, .. } => (users.iter().map(push).collect(), none),
+            _ => (vec![Op::Broadcast(direct)], none),
+        }
+    }
+
+    /// How far a caller may see the presence of a user.
+    pub(super) fn view_of(&self, user: &str, by: &Identity) -> PresenceAccess {
+        by.presence_access(user, self.core.options.rules.presence_scope)
+    }
+
+    /// Fills in the rest of a revocation.
+    fn complete(&self, now: Now, revocation: &mut Revocation, by: &Identity) -> Result<(), Reject> {
+        if revocation.until.is_some_and(|until| until <= now.wall) {
+            return Err(Reject::invalid("until must be in the future"));
+        }
+        if let Revoked::TokensOf(_) = revocation.subject {
+            // The next second: tokens of this one may have been issued before.
+            let next = now.unix_seconds() + 1;
+            if revocation.issued_before.is_some_and(|moment| moment > next) {
+                return Err(Reject::invalid("issuedBefore must not be in the future"));
+            }
+            revocation.issued_before.get_or_insert(next);
+        }
+        if self.core.revocations.list().len() >= limits::REVOCATIONS {
+            let text =
+                format!("The server keeps {} blocks, bans and revocations, and has as many", limits::REVOCATIONS);
+            return Err(Reject::new(Code::RateLimited, text));
+        }
+        revocation.made_at = now.wall;
+        revocation.by = by.user_name();
+        Ok(())
+    }
+
+    /// The page of blocked addresses: those in the list, and those that were blocked after too many attempts.
+    pub(super) fn blocked_addresses(&self, now: Now, page: &UsersPage, blocked: Vec<(IpAddr, u64)>) -> Reply {
+        let list = self.core.revocations.list();
+        let (mut found, is_more) = list.list(now, RevokedKind::Address, None, (page.after.as_deref(), page.limit));
+        let by_attempts = blocked.into_iter().map(|(address, until)| Revocation::by_attempts(address, until));
+        let is_on_page = |revocation: &Revocation| {
+            page.after.as_deref().is_none_or(|after| *revocation.subject.page_name() > *after)
+        };
+        found.extend(by_attempts.filter(is_on_page).map(Arc::new));
+        found.sort_by_cached_key(|revocation| revocation.subject.page_name());
+        let is_more = is_more || found.len() > page.limit;
+        found.truncate(page.limit);
+        Reply::Revocations(found, is_more)
     }
 
     fn direct(&mut self, now: Now, by: &Identity, content: &Content) -> Arc<Direct> {
@@ -215,6 +316,11 @@ impl PendingCall {
             let reply = if self.rounds == 0 { Ok(reply?) } else { reply };
             return Ok(batch_step(batch, reply));
         }
+        self.presence_step(reply).or_else(|reply| self.step(reply))
+    }
+
+    /// The step of a call that is neither a batch nor concerns a presence that not everyone may see.
+    fn step(&mut self, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
         let reply = match (&self.call, reply) {
             (RestCall::Presence { user } | RestCall::UserStatus { user }, Err(reject))
                 if reject.code == Code::UserNotFound =>
@@ -323,6 +429,34 @@ impl PendingCall {
         Ok(NamedStep::Step(step))
     }
 
+    /// The next step to the presence of a user that is shown to those who share a room: the caller's connections, their rooms,
+    /// the user's connections, their rooms, the presence. `Err`: the reply is for the call itself.
+    fn presence_step(&mut self, reply: Result<Reply, Reject>) -> Result<CallStep, Result<Reply, Reject>> {
+        let user = match &self.call {
+            RestCall::Presence { user } | RestCall::UserStatus { user } => user.clone(),
+            _ => return Err(reply),
+        };
+        match reply {
+            Ok(Reply::Connections(list)) if list.is_empty() => Ok(unknown_user(user)),
+            Ok(Reply::Connections(list)) => Ok(each(&list, Reply::Described(Vec::new()), |_| ConnectionOp::Describe)),
+            Ok(Reply::Described(views)) => {
+                let rooms: Vec<Name> = views.into_iter().flat_map(|view| view.rooms).collect();
+                match self.rooms.take() {
+                    Some(own) if rooms.iter().any(|room| own.contains(room)) => {
+                        let op = UserOp::Describe { by: self.by.clone() };
+                        Ok(CallStep::Request((vec![Op::User(user, op)], None)))
+                    }
+                    None if !rooms.is_empty() => {
+                        self.rooms = Some(rooms);
+                        Ok(CallStep::Request((vec![Op::User(user, UserOp::ListConnections)], None)))
+                    }
+                    _ => Ok(unknown_user(user)),
+                }
+            }
+            reply => Err(reply),
+        }
+    }
+
     /// Users that the answer may list.
     pub(super) fn users_max(&self) -> usize {
         match &self.call {
@@ -330,6 +464,11 @@ impl PendingCall {
             _ => usize::MAX,
         }
     }
+}
+
+/// The answer about a user that does not exist, and about one that the caller must not see.
+fn unknown_user(user: Name) -> CallStep {
+    CallStep::Answer(Reply::Presence(PresenceView::nobody(user)))
 }
 
 /// The requests of a batch to rooms. Those to the same room are carried out in their order.
@@ -391,4 +530,18 @@ fn not_yours() -> Reject {
 
 fn equip(user: &Name, device: &Option<Box<str>>) -> ConnectionOp {
     ConnectionOp::SetDevice { user: user.clone(), device: device.clone() }
+}
+
+/// The key of a host secret.
+pub(in crate::shard) fn host_key(secret: &str) -> Box<HostKey> {
+    Box::new(HostKey(recovery::hash(secret)))
+}
+
+/// The operation of a room's host.
+fn host_op(call: &RestCall, by: HostClaim) -> RoomOp {
+    match call {
+        RestCall::RemoveUser { user, .. } => RoomOp::RemoveUser { by, user: user.clone() },
+        RestCall::Lock { is_locked, .. } => RoomOp::SetLocked { by, is_locked: *is_locked },
+        _ => RoomOp::Close { by },
+    }
 }

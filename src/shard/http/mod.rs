@@ -10,7 +10,11 @@ use crate::base::time::Now;
 use crate::codec::http::{BodyDecoder, CONTINUE, Connection, Framing, RequestHead, parse_head};
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::http::{Http, Phase, RestRequest};
+use crate::dialect::rest::{RestRefusal, RestRouteFault};
+use crate::domain::reject::Reject;
 use crate::message::ShardNumber;
+use crate::shard::ListenerRole;
+use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
 use crate::shard::waiting::Reading;
 
@@ -175,6 +179,13 @@ impl<'a> HttpRequests<'a> {
             RestAnswers::on(self.core).refuse_socket(now, slot);
             return Step::Broken;
         }
+        if let Err(reject) = self.check_address(now, slot, head) {
+            return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
+        }
+        if self.core.net.remotes.listener(slot) == ListenerRole::Admin && self.is_for_clients(head.path()) {
+            let refusal = RestRefusal::from(RestRouteFault::NotFound);
+            return Upgrade::on(self.core).refuse_head(now, slot, head, used, refusal);
+        }
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return Upgrade::on(self.core).upgrade(now, slot, head, used);
         }
@@ -219,6 +230,25 @@ impl<'a> HttpRequests<'a> {
                 if has_body { Step::Broken } else { Step::Read(used) }
             }
         }
+    }
+
+    /// Whether a path is of WebSockets and sessions, which listeners for operators do not serve.
+    fn is_for_clients(&self, path: &str) -> bool {
+        path == "/ws" || self.core.net.application(path).is_some()
+    }
+
+    /// Refuses requests of addresses that an admin has blocked, except for the server's health, and on a listener for
+    /// operators: an admin that is blocked by mistake can undo it there.
+    fn check_address(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), Reject> {
+        let is_open = matches!(head.path(), "/healthz" | "/readyz")
+            || self.core.net.remotes.listener(slot) == ListenerRole::Admin
+            || !self.core.revocations.list().has_addresses();
+        if is_open {
+            return Ok(());
+        }
+        let address = self.core.client_address(now, slot, head);
+        let checked = self.core.revocations.list().check_address(now, address);
+        checked.inspect_err(|reject| self.core.call_refused(now, slot, head, reject, RefusalCause::Blocked))
     }
 
     /// Tells a client that waits for it to send the body.

@@ -18,6 +18,7 @@ use crate::connection::origins::Sender;
 use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::admission::AdmissionDecision;
+use crate::shard::audit::RefusalCause;
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
@@ -64,7 +65,13 @@ impl<'a> Polling<'a> {
                 return self.refuse_request(now, slot, head, used, EngineIoRefusal::Jsonp);
             }
             Ok(request) => request,
-            Err(refusal) => return self.refuse_request(now, slot, head, used, refusal),
+            Err(refusal) => {
+                if refusal == EngineIoRefusal::Forbidden {
+                    let reject = Reject::origin_refused();
+                    self.core.turned_away_request(now, slot, head, &reject, RefusalCause::Origin);
+                }
+                return self.refuse_request(now, slot, head, used, refusal);
+            }
         };
         let at = match request {
             SessionRequest::Open { version, transport } => {
@@ -154,8 +161,7 @@ impl<'a> Polling<'a> {
             AdmissionDecision::Open(address) => address,
             AdmissionDecision::Wait => return Step::Waits,
             AdmissionDecision::Refused(reject) => {
-                let address = self.core.client_address(now, slot, head);
-                self.core.metrics.log.refused(now, address, &reject);
+                self.core.turned_away_request(now, slot, head, &reject, RefusalCause::Rate);
                 return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
             }
         };

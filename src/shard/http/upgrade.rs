@@ -19,6 +19,7 @@ use crate::domain::access::Identity;
 use crate::domain::op::{Op, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::admission::AdmissionDecision;
+use crate::shard::audit::RefusalCause;
 use crate::shard::commands::seconds;
 use crate::shard::core::Core;
 use crate::shard::http::Step;
@@ -43,7 +44,7 @@ impl<'a> Upgrade<'a> {
             AdmissionDecision::Open(address) => address,
             AdmissionDecision::Wait => return Step::Waits,
             AdmissionDecision::Refused(reject) => {
-                self.core.metrics.log.refused(now, self.core.client_address(now, slot, head), &reject);
+                self.core.turned_away_request(now, slot, head, &reject, RefusalCause::Rate);
                 return self.refuse_head(now, slot, head, used, reject.into());
             }
         };
@@ -54,8 +55,9 @@ impl<'a> Upgrade<'a> {
                 Step::Upgraded(used)
             }
             Err(refusal) => {
-                let remote = self.core.net.remotes.address(slot);
-                self.core.metrics.turned_away(now, remote, head.header("user-agent"), &refusal.reject);
+                let is_of_origin = !self.core.net.sender(slot, head).is_allowed();
+                let cause = if is_of_origin { RefusalCause::Origin } else { RefusalCause::of(&refusal.reject) };
+                self.core.turned_away(now, (address, head.header("user-agent")), &refusal.reject, cause);
                 self.core.admission.release(address, &mut self.core.channels);
                 self.refuse_head(now, slot, head, used, refusal)
             }

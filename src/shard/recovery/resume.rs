@@ -135,13 +135,17 @@ impl<'a> Resume<'a> {
 
     /// Sends the rooms of a session the requests to take its client back.
     fn restore(&mut self, now: Now, slot: ConnSlot, session: Session) -> Result<(), Reject> {
-        let by = self.take_identity(slot, &session)?;
+        let by = self.take_identity(now, slot, &session)?;
         let resume = self.core.recovery.resumes.get(&slot).ok_or_else(failed)?;
         let cursors = resume.cursors.clone();
         let mut unknown: Vec<Name> = cursors.iter().map(|cursor| cursor.room.clone()).collect();
-        let mut awaited = Vec::new();
+        let (mut awaited, mut banned) = (Vec::new(), Vec::new());
         for position in session.rooms {
             unknown.retain(|room| *room != position.room);
+            if let Err(reject) = self.core.revocations.list().check_member(now, &position.room, by.user()) {
+                banned.push((position.room, Err(reject)));
+                continue;
+            }
             let cursor = cursors.iter().find(|cursor| cursor.room == position.room);
             let (epoch, seq) = match cursor {
                 Some(cursor) => (cursor.epoch.clone(), cursor.seq),
@@ -152,7 +156,8 @@ impl<'a> Resume<'a> {
         }
         if let Some(resume) = self.core.recovery.resumes.get_mut(&slot) {
             resume.awaited = awaited;
-            resume.rooms = unknown.into_iter().map(|room| (room, Err(Reject::not_in_room()))).collect();
+            let unknown = unknown.into_iter().map(|room| (room, Err(Reject::not_in_room())));
+            resume.rooms = unknown.chain(banned).collect();
         }
         // The token that was shown is used up: from here on only this connection's token recovers the client after a crash.
         let has_rooms =
@@ -184,7 +189,7 @@ impl<'a> Resume<'a> {
     }
 
     /// The identity of the recovered client: the session's own user. A guest, who has no token, becomes the former guest.
-    fn take_identity(&mut self, slot: ConnSlot, session: &Session) -> Result<Identity, Reject> {
+    fn take_identity(&mut self, now: Now, slot: ConnSlot, session: &Session) -> Result<Identity, Reject> {
         let identity = self.core.net.identity(slot).map_err(|_| failed())?;
         if *identity.user() == *session.user {
             return Ok(identity);
@@ -192,6 +197,7 @@ impl<'a> Resume<'a> {
         if !identity.may_recover(&session.user) {
             return Err(failed());
         }
+        self.core.revocations.list().check_user(now, &session.user)?;
         let connection = self.core.net.id_of(slot);
         let by = Identity::new(&session.user, None, None, Roles { guest: true, ..Roles::default() });
         self.core.net.conns[slot].identity = Some(by.clone());

@@ -129,7 +129,9 @@ impl<'a> ResumeSocketIo<'a> {
         let connection = self.core.net.id_of(slot);
         let namespace = self.core.net.sessions.peers[slot].dialect.namespace();
         let former = session.connection;
-        let positions = session.passed_to(connection, None).rooms;
+        let mut positions = session.passed_to(connection, None).rooms;
+        let list = self.core.revocations.list();
+        positions.retain(|position| list.check_member(now, &position.room, by.user()).is_ok());
         let spoken = Dialect::numbered(session.dialect).filter(|dialect| dialect.namespace() == namespace);
         let returns = &mut self.core.recovery.returns;
         let it = returns.get_mut(slot).ok_or_else(failed)?;

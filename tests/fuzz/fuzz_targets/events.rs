@@ -101,7 +101,7 @@ fn check(command: &Command<'_>) {
             assert!(is_name(&join.room) && is_name_if_any(join.peer.as_deref()));
             assert!(join.display_name.as_deref().is_none_or(|shown| shown.len() <= limits::DISPLAY_NAME_BYTES));
         }
-        Command::Leave { room, peer } | Command::Media { room, peer, .. } => {
+        Command::Leave { room, peer, .. } | Command::Media { room, peer, .. } => {
             assert!(is_name(room) && is_name_if_any(peer.as_deref()));
         }
         Command::Signal(signal) => {
@@ -119,6 +119,7 @@ fn check(command: &Command<'_>) {
         | Command::Receipt { room, .. }
         | Command::History { room, .. }
         | Command::Receipts { room, .. }
+        | Command::Host { room, .. }
         | Command::Sync { room, .. } => assert!(is_name(room)),
         Command::Echo(json) => assert!(is_json(json)),
         Command::Ask(question) => match question {

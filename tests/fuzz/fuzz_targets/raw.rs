@@ -76,7 +76,7 @@ fn check(command: &Command<'_>) {
             assert!(is_name(&join.room) && is_name_if_any(join.peer.as_deref()));
             assert!(join.display_name.as_deref().is_none_or(|shown| shown.len() <= limits::DISPLAY_NAME_BYTES));
         }
-        Command::Leave { room, peer } | Command::Media { room, peer, .. } => {
+        Command::Leave { room, peer, .. } | Command::Media { room, peer, .. } => {
             assert!(is_name(room) && is_name_if_any(peer.as_deref()));
         }
         Command::Signal(signal) => {
@@ -93,7 +93,9 @@ fn check(command: &Command<'_>) {
             let extras = [draft.attachment, draft.metadata];
             assert!(extras.into_iter().flatten().all(|json| is_json(json) && json.len() <= limits::EXTRA_BYTES));
         }
-        Command::Typing { room, .. } | Command::Receipt { room, .. } => assert!(is_name(room)),
+        Command::Typing { room, .. } | Command::Receipt { room, .. } | Command::Host { room, .. } => {
+            assert!(is_name(room));
+        }
         Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping => {}
         Command::History { room, .. } | Command::Receipts { room, .. } => assert!(is_name(room)),
         Command::Resume { has, .. } => {

@@ -21,6 +21,7 @@ pub fn rules() -> RoomRules {
     RoomRules {
         announce_limit: 500,
         max_participants: 0,
+        joined_have_host: true,
         has_store: true,
         outlives_process: true,
         history: true,
@@ -65,6 +66,7 @@ pub fn options() -> Options {
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },
         client_url: None,
+        has_admin_listener: false,
         ice: Ice::default(),
         rules: Arc::new(rules()),
         socket_io: SocketIo::default(),

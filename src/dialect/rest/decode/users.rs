@@ -110,11 +110,11 @@ fn content(kind: Box<str>, body: &str) -> Content {
     Content { body: body.into(), event: None, kind: Some(kind), reply_to: None, attachment: None, metadata: None }
 }
 
-fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
+pub(super) fn required<T>(field: &str, value: Option<T>) -> Result<T, Reject> {
     value.ok_or_else(|| Reject::invalid(format!("{field} is missing")))
 }
 
-fn name(field: &str, value: Option<&RawValue>) -> Result<Option<Name>, Reject> {
+pub(super) fn name(field: &str, value: Option<&RawValue>) -> Result<Option<Name>, Reject> {
     read::<Name>(field, value, "a string of 1 to 128 bytes without control characters", |name| is_name(name))
 }
 
@@ -124,7 +124,7 @@ fn label(field: &str, value: Option<&RawValue>) -> Result<Option<Box<str>>, Reje
 }
 
 /// A time in milliseconds since 1970, given as a number or in the format of RFC 3339.
-fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
+pub(super) fn moment(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
     let wanted = "milliseconds since 1970 or a date such as 2024-01-01T00:00:00.000Z";
     match value {
         Some(text) if text.get().starts_with('"') => {
@@ -170,7 +170,7 @@ mod tests {
     use crate::domain::op::UsersPage;
 
     fn read_as(kind: RestCallKind, body: &str) -> Result<RestCall, (u16, Code, String)> {
-        let route = RestCallRoute { kind, parameter: "ann".into() };
+        let route = RestCallRoute { kind, parameter: "ann".into(), second: "".into() };
         decode(&route, Some("application/json"), body.as_bytes())
             .map_err(|refusal| (refusal.status, refusal.reject.code, refusal.reject.text.into_owned()))
     }

@@ -83,6 +83,7 @@ impl ClusterQuery {
             Self::Query(Query::Incidents(filter)) => NodeQuery::Incidents((&**filter).into()),
             Self::Query(Query::Overview) => NodeQuery::Watched,
             Self::Query(Query::Totals) => NodeQuery::Totals,
+            Self::Query(Query::BlockedAddresses) => NodeQuery::Blocked,
             Self::Query(Query::RoomsOf { .. }) => return None,
             Self::RoomOf { message, .. } => NodeQuery::room_of(*message),
             Self::Broadcast | Self::Connection | Self::TakeSession(..) => return None,
@@ -307,7 +308,8 @@ fn merge(query: &Query, parts: Vec<NodeResult>, found: Vec<Reply>) -> PartialRes
         | Query::Shown(_)
         | Query::Incidents(_)
         | Query::Overview
-        | Query::Totals => {
+        | Query::Totals
+        | Query::BlockedAddresses => {
             let mut parts = parts.into_iter().filter_map(NodeResult::into_partial);
             let mut all = parts.next().unwrap_or_else(|| empty(query));
             parts.for_each(|part| all.add(part, query));
@@ -323,6 +325,7 @@ fn empty(query: &Query) -> PartialResult {
         Query::LastMessages(rooms) => PartialResult::LastMessages(vec![0; rooms.len()]),
         Query::Overview => PartialResult::Overview(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),
         Query::Totals => PartialResult::Totals(Box::default()),
+        Query::BlockedAddresses => PartialResult::Blocked(Vec::new()),
         _ => PartialResult::SessionStats(SessionStats::default()),
     }
 }

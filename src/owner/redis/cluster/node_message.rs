@@ -72,6 +72,8 @@ pub(super) enum NodeQuery {
     Watched,
     /// Counts of connections.
     Totals,
+    /// Addresses that are blocked after too many attempts.
+    Blocked,
 }
 
 /// A node's partial result.
@@ -103,6 +105,8 @@ pub(super) enum NodeResult {
     Watched(Vec<(IpAddr, u64)>, Vec<(Box<str>, u64)>, Vec<WireIncident>),
     /// Counts of connections; see [`Totals`].
     Totals([u64; 11]),
+    /// Blocked addresses, each with the end of its block.
+    Blocked(Vec<(IpAddr, u64)>),
     /// Code and text of a refusal.
     Refused(Box<str>, Box<str>),
 }
@@ -198,6 +202,7 @@ impl NodeResult {
             }
             Ok(Reply::PartialResult(PartialResult::Overview(watched))) => Self::watched(&watched),
             Ok(Reply::PartialResult(PartialResult::Totals(totals))) => Self::totals(&totals),
+            Ok(Reply::PartialResult(PartialResult::Blocked(blocked))) => Self::Blocked(blocked),
             Ok(_) => Self::Done,
             Err(reject) => Self::refused(&reject),
         }
@@ -249,6 +254,7 @@ impl NodeResult {
                 PartialResult::Overview(Box::new(watched(addresses, agents, recent)))
             }
             Self::Totals(counts) => PartialResult::Totals(Box::new(totals(counts))),
+            Self::Blocked(blocked) => PartialResult::Blocked(blocked),
             _ => return None,
         })
     }

@@ -132,7 +132,7 @@ impl ClusterQueries {
                 let asked = (NodeQuery::of_connection(connection, op), BTreeSet::from([node]));
                 return self.begin(turn, rooms, from, ClusterQuery::Connection, Some(asked));
             }
-            Op::Room(..) | Op::User(..) | Op::Session(..) => {
+            Op::Room(..) | Op::User(..) | Op::Session(..) | Op::Revocation(_) => {
                 unreachable!("invariant: operations on one room, user or session are not queries")
             }
         };
@@ -262,6 +262,7 @@ impl ClusterQueries {
             }
             NodeQuery::Watched => return self.query_shards(turn, asker, Query::Overview),
             NodeQuery::Totals => return self.query_shards(turn, asker, Query::Totals),
+            NodeQuery::Blocked => return self.query_shards(turn, asker, Query::BlockedAddresses),
             NodeQuery::End(id, to, token, by) => {
                 let (connection, to, by) = (id.0, to.map(|to| to.0), Identity::from(by));
                 return self.ask_shard(turn, asker, connection, |from| OwnerMessage::Supersede {

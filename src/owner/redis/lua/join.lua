@@ -1,11 +1,16 @@
 -- join: mirrors domain/membership.rs
--- A connection becomes a member. `may_create`: 1 if a room that does not exist is made, with `new_epoch`.
-local member_text, is_admin, is_guest, may_create, new_epoch = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+-- A connection becomes a member. `may_create`: 1 if a room that does not exist is made, with `new_epoch`; `has_host`: 1 if its
+-- maker is its host.
+local member_text, is_admin, is_guest, may_create, new_epoch, has_host = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local why = open(may_create == '1')
 local seat = cjson.decode(member_text)
 if why then
   if may_create == '0' then return refuse(why) end
-  make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false)
+  if has_host == '1' then
+    make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false)
+  else
+    make(new_epoch, '["","","",0]', '', '0', false)
+  end
   each('PEXPIRE', JOINED_ROOM_IDLE_MS)
   due = due + 4
 end

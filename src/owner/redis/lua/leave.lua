@@ -1,6 +1,6 @@
 -- leave: mirrors domain/membership.rs
 -- A membership ends: that of the member `peer`, or the connection's own if `peer` is empty.
-local connection, user_id, is_admin, peer = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local connection, user_id, is_admin, peer, host_key = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local why = open()
 if why then return refuse(why) end
 touch()
@@ -12,7 +12,7 @@ if own and (peer == '' or (target and target.c == own.c)) then
   rest()
   return done('"own":1')
 end
-if target and is_host(user_id, is_admin) then
+if target and is_host(user_id, is_admin, host_key) then
   leave(target, target_text)
   tell('@' .. target.c, '{"out":"removed"}')
   rest()

@@ -8,6 +8,7 @@
 --            a     time of the last activity            c     time of its making
 --            h     host, as JSON                        hu    the host's user id
 --            hg    1 if the host is a guest             pf    profile, as JSON
+--            hk    hash of the host secret; empty: none   lk    1 if locked
 --            o     members so far                       k     members that are Socket.IO peers
 --            u, w  1 if the number of members, or of users, is to be published
 --            z     the Redis server that keeps the room, and its takeover, with "?" between them while the server waits for
@@ -136,15 +137,15 @@ end
 -- Reads the room. Returns the reason if that is not possible. An idle room exists only for operations that wake it (`wakes`).
 -- A node that reports what it knows (`knows`) need not wait until the server has the room.
 local function open(wakes, knows)
-  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z')
+  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z', 'hk', 'lk')
   if not v[1] then
     return now < tonumber(call('GET', key .. ':x') or 0) and 'room_closed' or 'room_not_found'
   end
   room = {
     epoch = v[1], seq = tonumber(v[2]), number = tonumber(v[3]), made = v[4] == '1', private = v[5] == '1',
     capacity = tonumber(v[6]), history = v[7], keep_count = v[8] ~= '' and tonumber(v[8]) or keep,
-    keep_age = v[9] ~= '' and tonumber(v[9]) or keep_ms, host = v[11], host_is_guest = v[12],
-    socketio_count = tonumber(v[13])
+    keep_age = v[9] ~= '' and tonumber(v[9]) or keep_ms, host = v[11],
+    socketio_count = tonumber(v[13]), host_key = v[15], locked = v[16] == '1'
   }
   if not is_settled(v[14]) and not knows then return 'unsettled' end
   room.kept = (room.history == '' and keeps == 1) or room.history == '1'
@@ -342,8 +343,16 @@ local function move(seat, to)
   call('HSET', peers_key, seat.p, seat.c)
 end
 
-local function is_host(user, admin)
-  return admin == '1' or user == room.host
+-- Whether a user is the host, has shown the host secret (`shown`: its hash), or is an admin.
+local function is_host(user, admin, shown)
+  return admin == '1' or user == room.host or (shown and shown ~= '' and shown == room.host_key)
+end
+
+-- Whether the room is locked for a user: not for the host, nor for those that have a member.
+local function is_locked_for(user, admin)
+  if not room.locked or is_host(user, admin) then return false end
+  check_users()
+  return call('HEXISTS', user_counts_key, user) == 0
 end
 
 -- Whether a user can join.
@@ -433,6 +442,7 @@ end
 -- Makes a connection a member. Returns its view of the room, or nil and the reason of a refusal.
 local function join(seat, admin)
   if not admits(seat.w[1], admin) then return nil, 'private' end
+  if is_locked_for(seat.w[1], admin) then return nil, 'locked' end
   local taken = named(seat.p ~= '' and seat.p or seat.c)
   if taken then
     if taken.w[1] ~= seat.w[1] then return nil, 'peer_id_taken' end
@@ -528,7 +538,7 @@ end
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.
 local function make(epoch, host, user, guest, made)
   room = {epoch = epoch, seq = 0, number = 0, made = made, private = false, capacity = 0, history = '',
-    keep_count = keep, keep_age = keep_ms, host = user, host_is_guest = guest, socketio_count = 0, generation = '0',
+    keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, generation = '0',
     kept = keeps == 1}
   each('DEL')
   call('HSET', key, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',

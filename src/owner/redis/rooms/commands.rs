@@ -8,7 +8,9 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::{Content, Message};
 use crate::domain::history::PAGE_MAX;
-use crate::domain::op::{JoinRoom, LogTerms, Profile, RelaySignal, RoomOp, SendMessage, message_id};
+use crate::domain::op::{
+    HostClaim, HostKey, JoinRoom, LogTerms, Profile, ProfileChange, RelaySignal, RoomOp, SendMessage, message_id,
+};
 use crate::domain::recovery::Returning;
 use crate::domain::signaling::load_ms;
 use crate::message::Requester;
@@ -100,7 +102,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::REJOIN, RoomCall::Return(pending), arguments)
         }
         RoomOp::Leave { connection, by, peer } => {
-            let arguments = vec![id(connection), user(&by), admin(&by), optional(peer.as_deref())];
+            let [by, is_admin, key] = host(&by);
+            let arguments = vec![id(connection), by, is_admin, optional(peer.as_deref()), key];
             (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
         }
         RoomOp::StartGrace { connection } => (&scripts::START_GRACE, RoomCall::Lose(connection), vec![id(connection)]),
@@ -145,18 +148,28 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             let connection = connection.map_or_else(|| text(""), id);
             (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
         }
-        RoomOp::Update { by, change } => {
-            let has_description = flag(change.description.is_some());
-            let (name, description) = (optional(change.name.as_deref()), optional(change.description.as_deref()));
-            (&scripts::UPDATE, RoomCall::Update, vec![user(&by), admin(&by), name, has_description, description])
-        }
+        RoomOp::Update { by, change } => (&scripts::UPDATE, RoomCall::Update, encode_change(&by, &change)),
+        RoomOp::RemoveUser { by, user } => (&scripts::REMOVE_USER, RoomCall::Done, by_host(&by, text(&*user))),
+        RoomOp::SetLocked { by, is_locked } => (&scripts::SET_LOCKED, RoomCall::Done, by_host(&by, flag(is_locked))),
         RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
         RoomOp::ListUsers { by, page } => {
             let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
             (&scripts::LIST_USERS, RoomCall::Roster, arguments)
         }
-        RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close, vec![user(&by), admin(&by), flag(by.roles().guest)]),
+        RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close, host(&by).into()),
     }
+}
+
+fn encode_change(by: &Identity, change: &ProfileChange) -> Vec<Bytes> {
+    let has_description = flag(change.description.is_some());
+    let (name, description) = (optional(change.name.as_deref()), optional(change.description.as_deref()));
+    vec![user(by), admin(by), name, has_description, description]
+}
+
+/// The arguments of an action of a host, and its own one.
+fn by_host(by: &HostClaim, own: Bytes) -> Vec<Bytes> {
+    let [by, is_admin, key] = host(by);
+    vec![by, is_admin, key, own]
 }
 
 /// The new room is listed, and added to the lists of its participants, before it exists.
@@ -179,6 +192,7 @@ fn create(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, profile: &Profil
         text(history),
         optional_number(log.retention.messages),
         optional_number(log.retention.age_ms),
+        profile.host_key.as_ref().map_or_else(|| text(""), host_key),
     ];
     arguments.extend(profile.participants.iter().map(|user| text(&**user)));
     arguments
@@ -199,7 +213,8 @@ fn member(join: &JoinRoom) -> Bytes {
 
 fn encode_join(turn: &mut OwnerTurn<'_>, join: &JoinRoom) -> Vec<Bytes> {
     let epoch = text(random_word(&mut turn.node.rng, EPOCH_CHARS));
-    vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch]
+    let has_host = turn.node.rules.joined_have_host;
+    vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch, flag(has_host)]
 }
 
 fn encode_return(pending: &PendingReturn) -> Vec<Bytes> {
@@ -262,6 +277,16 @@ fn message_rest(id: &str, content: Content, now: Now) -> Bytes {
     rest.extend_from_slice(&content);
     rest.extend_from_slice(format!(r#","at":{}}}"#, now.wall).as_bytes());
     rest.into()
+}
+
+/// User, whether an admin, and the key of the host secret (empty: none).
+fn host(claim: &HostClaim) -> [Bytes; 3] {
+    let key = claim.key.as_deref().map_or_else(|| text(""), host_key);
+    [user(&claim.by), admin(&claim.by), key]
+}
+
+fn host_key(key: &HostKey) -> Bytes {
+    text(key.0.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 fn user(by: &Identity) -> Bytes {

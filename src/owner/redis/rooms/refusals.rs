@@ -15,6 +15,8 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "close_forbidden" => Reject::close_forbidden(),
         "update_forbidden" => Reject::update_forbidden(),
         "no_profile" => Reject::no_profile(),
+        "host_only" => Reject::host_only(),
+        "locked" => Reject::room_locked(),
         "not_in_room" => Reject::not_in_room(),
         "peer_not_found" => Reject::peer_not_found(),
         "peer_id_taken" => Reject::peer_id_taken(),

@@ -1,0 +1,25 @@
+-- remove_user: mirrors domain/membership.rs
+-- The host or an admin removes a user: all memberships, and the participation.
+local by, is_admin, host_key, user_id = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+local why = open()
+if why then return refuse(why) end
+touch()
+if not is_host(by, is_admin, host_key) then return refuse('host_only') end
+local found, name = false, cjson.encode(user_id)
+check_users()
+local is_member = call('HEXISTS', user_counts_key, user_id) == 1
+for _, text in ipairs(is_member and call('HVALS', members_key) or {}) do
+  -- Most members are of others: they are not decoded.
+  local seat = string.find(text, name, 1, true) and cjson.decode(text)
+  if seat and seat.w[1] == user_id then
+    leave(seat, text)
+    tell('@' .. seat.c, '{"out":"removed"}')
+    found = true
+  end
+end
+if room.made and call('ZREM', participants_key, user_id) == 1 then
+  found = true
+  tell_info()
+end
+rest()
+return done(found and '"r":1' or '"x":"not_in_room"')
