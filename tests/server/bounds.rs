@@ -150,7 +150,7 @@ fn rooms_created_by_a_user_stop_at_the_limit() {
         assert_eq!(create(last, "bob", 3).0.len(), 3, "others are not concerned");
         // A room that is closed makes place.
         let bearer = bearer(&token("ann", &json!({})));
-        let closed = ask(&last.address, "DELETE", &format!("/rooms/{}", rooms[0]), &[&bearer], None);
+        let closed = ask(&last.address, "DELETE", &format!("/api/rooms/{}", rooms[0]), &[&bearer], None);
         assert!(closed.status < 300, "{}", closed.text());
         support::process::wait_until("there is place again", || create(servers[0], "ann", 1).0.len() == 1);
         check_too_many_rooms(&create(servers[0], "ann", 1).1.json());

@@ -297,8 +297,9 @@ fn connections_per_server_stop_at_the_limit() {
 fn take_on_four(shards: usize) {
     let server = Server::of_shards(shards, &["limits.connections=4"]);
     let mut kept: Vec<Client> = (0..3).map(|number| connect(&server, &format!("u{number}"))).collect();
-    // One that has not said anything yet counts as well.
-    let silent = TcpClient::connect(&server.address);
+    // One that has not said anything makes way for the fourth; see `sockets`.
+    let _silent = TcpClient::connect(&server.address);
+    let fourth = connect(&server, "u3");
     let is_refused = || {
         let mut wire = TcpClient::connect(&server.address);
         let _ = wire.try_send(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -313,7 +314,7 @@ fn take_on_four(shards: usize) {
     };
     wait_until("the fifth is refused", is_refused);
     kept.iter_mut().for_each(goes_on);
-    drop(silent);
+    fourth.close();
     wait_until("there is place again", || !is_refused());
     kept.remove(0).close();
     wait_until("there is place for two", || {
