@@ -23,7 +23,9 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Message, PeerName};
 use switchboard::domain::record::{MadeRoom, Record, Retention, SentMessage};
 use switchboard::message::storage::{Batch, CommitReceipt, StorageEvent, Ticket};
-use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
+use switchboard::runtime::storage::{
+    Durability, MemoryBounds, OnDamage, Storage, StorageLocation, StorageOptions, open,
+};
 
 /// Messages in one measurement, if `MESSAGES` does not say.
 const MESSAGES: usize = 100_000;
@@ -60,6 +62,7 @@ impl Bench {
             durability,
             keep_messages: 10_000,
             keep_ms: 0,
+            memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
             clock: Arc::new(wall),

@@ -69,6 +69,13 @@ pub const JOINED_ROOM_IDLE_MS: u64 = 60_000;
 /// Lifetime of an unused room that was created explicitly, in milliseconds.
 pub const MADE_ROOM_IDLE_MS: u64 = 24 * 3_600_000;
 
+/// Unloaded rooms, and users with waiting messages, known per shard: 18 MiB and 10 MiB at most. Beyond it the arrival of a user,
+/// or at a room, that is not known asks storage.
+pub const STORED_NAMES: usize = 7 << 17;
+
+/// Users remembered by a server without a data directory, about 20 MiB; beyond it those without messages are forgotten.
+pub const USERS_IN_MEMORY: u64 = 100_000;
+
 /// How long a closed room is remembered, so that a late join is answered with the reason, in milliseconds.
 pub const CLOSED_ROOM_MS: u64 = 60_000;
 
@@ -172,6 +179,15 @@ pub const PAGE_BYTES: usize = 256 * 1024;
 
 /// Users in the receipts of one message.
 pub const RECEIPTS_LISTED: usize = 1_000;
+
+/// Filters of the log in force: each is compared with each event.
+pub const LOG_FILTERS: usize = 32;
+
+/// Duration of a filter of the log by default, in seconds.
+pub const LOG_FILTER_S: u64 = 600;
+
+/// Longest duration of a filter of the log, in seconds.
+pub const LOG_FILTER_MAX_S: u64 = 24 * 3_600;
 
 /// Milliseconds between two notices of one kind to the operator that clients can cause.
 pub const NOTICE_MS: u64 = 60_000;

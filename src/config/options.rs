@@ -137,6 +137,11 @@ impl Settings {
             durability: self.storage.durability,
             keep_messages: self.rooms.retention_messages,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
+            memory: storage::MemoryBounds {
+                bytes: self.storage.memory_bytes,
+                messages: self.storage.memory_messages,
+                users: limits::USERS_IN_MEMORY,
+            },
             recovery_window_ms: self.recovery.window_ms,
             on_damage: self.storage.on_damage,
             clock,

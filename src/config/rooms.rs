@@ -58,6 +58,10 @@ settings! {
         /// How a damaged file is treated at start: `"set-aside"` renames it and begins a new one, `"stop"` leaves it
         /// and does not start.
         on_damage: OnDamage = "set-aside", one_of(ON_DAMAGE);
+        /// Bytes of messages stored without a data directory; the oldest are deleted beyond it. 0: no bound.
+        memory_bytes: u64 = 67_108_864, limit(1 << 40);
+        /// Messages stored without a data directory; the oldest are deleted beyond it. 0: no bound.
+        memory_messages: u64 = 100_000, limit(1_000_000_000);
     }
 }
 

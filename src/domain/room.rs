@@ -69,12 +69,6 @@ impl HasName for Box<Room> {
     }
 }
 
-impl HasName for UnloadedRoom {
-    fn name(&self) -> &str {
-        &self.room
-    }
-}
-
 impl Room {
     /// A room that `by` creates, on purpose (with a profile) or by joining (without).
     pub fn new(

@@ -113,6 +113,8 @@ pub enum StorageEvent {
         /// The reply.
         answer: Result<StorageReply, Unavailable>,
     },
+    /// All messages of a room that was created by joining have expired; for its owner, repeated while the room exists.
+    RoomExpired(Name),
     /// The state has changed; for all shards.
     State(StorageState),
 }
@@ -318,6 +320,8 @@ impl Restored {
 pub struct RecentMessage {
     /// The room.
     pub room: Name,
+    /// The run of its log.
+    pub epoch: Name,
     /// The sender.
     pub user: Name,
     /// The id that the sender gave it.

@@ -301,6 +301,7 @@ fn send_storage_event(channels: &[ChannelSender], event: StorageEvent) {
     let to = match &event {
         StorageEvent::Receipt(receipt) => usize::from(receipt.ticket.sender),
         StorageEvent::Reply { to, .. } => usize::from(to.shard),
+        StorageEvent::RoomExpired(room) => usize::from(Placement::Embedded { shards: channels.len() }.of(room)),
         StorageEvent::State(state) => {
             channels.iter().for_each(|channel| channel.send(ShardMessage::Storage(StorageEvent::State(*state))));
             return;

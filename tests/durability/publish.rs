@@ -110,3 +110,39 @@ fn publish_by_many_at_once_with_one_key_publishes_once() {
     assert!(receipts.iter().all(|receipt| *receipt == receipts[0] && receipt["success"] == true), "{receipts:?}");
     assert_eq!(messages(&server).len(), 1);
 }
+
+#[test]
+fn publish_into_an_unloaded_room_waits_for_it() {
+    let directory = Directory::new();
+    let settings = ["limits.rest_per_minute=0"];
+    let server = start("127.0.0.1:0", &directory, &settings);
+    make_room(&server);
+    let first = publish(&server.address, 0);
+    // All of them at once at the first chance: one of them loads the room, the others wait.
+    let server = start(&server.kill(), &directory, &settings);
+    let authorization = bearer(&token("backend", &json!({ "scope": "push" })));
+    let mut connections: Vec<Http> = (0..30).map(|_| Http::connect(&server.address)).collect();
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.write(match number % 3 {
+            0 => request("GET", "/api/v1/rooms/tea/messages", &[&*authorization], None),
+            1 => request("GET", "/api/v1/rooms/tea/messages?after=0", &[&*authorization], None),
+            _ => call(number, &[]),
+        });
+    }
+    let mut client = Client::connect(&server.address, Some(&token("ann", &json!({}))));
+    client.join("tea", "ann");
+    let answers: Vec<Value> = connections.iter_mut().map(|connection| connection.answer().json()).collect();
+    let mut numbers = Vec::new();
+    for (number, answer) in answers.iter().enumerate() {
+        match number % 3 {
+            0 | 1 => assert!(answer["messages"].to_string().contains(first["id"].as_str().expect("an id")), "{answer}"),
+            _ => {
+                assert_eq!(answer["rooms"][0]["epoch"], first["epoch"], "{answer}");
+                numbers.push(answer["rooms"][0]["seq"].as_u64().expect("a number"));
+            }
+        }
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (2..=11).collect::<Vec<u64>>());
+    assert_eq!(publish(&server.address, 0), first, "its key is still known");
+}

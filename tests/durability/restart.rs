@@ -47,6 +47,45 @@ fn directs(line: &mut LossyClient, last: &str) -> Vec<String> {
 }
 
 #[test]
+fn requests_behind_the_join_of_an_unloaded_room_wait_for_it() {
+    let directory = Directory::new();
+    let server = start(ANY_PORT, &directory, &[]);
+    let say = |line: &mut LossyClient, content: &str| {
+        line.send(&json!({ "type": "message", "roomId": "tea", "content": content })).expect("it lives");
+    };
+    let mut ann = connect(&server, "ann");
+    for content in ["one", "two"] {
+        request(&mut ann, json!({ "type": "join-room", "roomId": "tea" }), "room-joined");
+        say(&mut ann, content);
+        ann.wait_for("message-sent", drop).expect("it lives");
+    }
+    let server = again(server, &directory);
+    // Two clients at once, with all that they want at once.
+    let mut lines: Vec<LossyClient> = ["ann", "bo"].map(|user| connect(&server, user)).into();
+    for line in &mut lines {
+        line.send(&json!({ "type": "join-room", "roomId": "tea" })).expect("it lives");
+        say(line, "more");
+        line.send(&json!({ "type": "join-room", "roomId": "new" })).expect("it lives");
+    }
+    let mut numbers = Vec::new();
+    for line in &mut lines {
+        let mut rooms = Vec::new();
+        let sent = line.wait_for("message-sent", |message| match message["type"].as_str() {
+            Some("room-joined") => rooms.push(text(&message, "roomId")),
+            Some("error") => panic!("{message}"),
+            _ => {}
+        });
+        assert!(rooms.contains(&"tea".to_owned()), "{rooms:?}");
+        numbers.push(sent.expect("it lives")["seq"].as_u64());
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, [Some(3), Some(4)]);
+    let history = json!({ "type": "history", "roomId": "tea" });
+    let history = request(&mut lines[0], history, "history");
+    assert_eq!(history["messages"].as_array().map(Vec::len), Some(4), "{history}");
+}
+
+#[test]
 fn messages_to_absent_users_are_delivered_after_restart() {
     let directory = Directory::new();
     let server = start(ANY_PORT, &directory, &[]);

@@ -14,7 +14,9 @@ use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Outgoing, Placement, Requester, ThreadMessage};
 use switchboard::owner::embedded::EmbeddedOwner;
 use switchboard::owner::redis::RedisSettings;
-use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
+use switchboard::runtime::storage::{
+    Durability, MemoryBounds, OnDamage, Storage, StorageLocation, StorageOptions, open,
+};
 
 use support::redis::RedisServer;
 use support::redis_node::Node;
@@ -84,6 +86,7 @@ impl EmbeddedTestOwner {
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
+            memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
@@ -112,7 +115,7 @@ impl EmbeddedTestOwner {
             }
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
-                awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
+                awaited -= usize::from(!matches!(told, StorageEvent::State(_) | StorageEvent::RoomExpired(_)));
                 self.owner.handle_storage_event(now, told, out);
                 self.owner.check_invariants();
             }

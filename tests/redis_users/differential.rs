@@ -21,7 +21,9 @@ use switchboard::domain::reject::Reject;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
 use switchboard::message::{Placement, Requester, ShardMessage, ThreadMessage};
 use switchboard::owner::embedded::EmbeddedOwner;
-use switchboard::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, open};
+use switchboard::runtime::storage::{
+    Durability, MemoryBounds, OnDamage, Storage, StorageLocation, StorageOptions, open,
+};
 use uuid::Uuid;
 
 use crate::world::{Heard, World, content, id, rules, who};
@@ -66,6 +68,7 @@ impl OneProcess {
             durability: Durability::Process,
             keep_messages: 0,
             keep_ms: rules.keep_ms,
+            memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
@@ -97,7 +100,7 @@ impl OneProcess {
             }
             while awaited > 0 {
                 let told = self.told.recv_timeout(PATIENCE).expect("the store answers");
-                awaited -= usize::from(!matches!(told, StorageEvent::State(_)));
+                awaited -= usize::from(!matches!(told, StorageEvent::State(_) | StorageEvent::RoomExpired(_)));
                 self.authority.handle_storage_event(now, told, &mut out);
             }
         }

@@ -473,6 +473,14 @@ impl RecoveringClient {
             (Asked::Send(key), "STORAGE_UNAVAILABLE") => testimony.refuse(key),
             (Asked::Send(key), "NOT_IN_ROOM" | "ROOM_NOT_FOUND" | "ROOM_CLOSED") => testimony.refuse(key),
             (Asked::SentDirect(key), "STORAGE_UNAVAILABLE") => testimony.note_refused(key),
+            (Asked::Join(room), "STORAGE_UNAVAILABLE") => {
+                let store = net.store.as_ref().expect("a store");
+                let is_kept = store.contents.room(room).is_some();
+                assert!(is_kept, "only a room that the store has depends on it: {told}");
+                if !store.is_failing() && net.one_in(2) {
+                    self.join(net, room);
+                }
+            }
             (Asked::Resume { .. }, "STORAGE_UNAVAILABLE") if net.one_in(2) => {
                 let token = self.token.clone().expect("it resumed with it");
                 if !net.store.as_ref().expect("a store").is_failing() {

@@ -9,8 +9,8 @@ use switchboard::base::rng::Rng;
 use switchboard::domain::command::Status;
 use switchboard::domain::record::{Record, Session, TokenHash};
 use switchboard::message::storage::{
-    CommitOutcome, MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, Restored, StorageQuery, StorageReply,
-    StoredUser,
+    CommitOutcome, MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, RecentMessage, Restored, StorageQuery,
+    StorageReply, StoredUser,
 };
 use uuid::Uuid;
 
@@ -157,8 +157,12 @@ impl StoreContents {
         all.extend(self.0.users.values().map(|user| Restored::User(Box::new(user.clone()))));
         let awaited = self.0.directs.iter().filter(|(_, directs)| !directs.is_empty());
         all.extend(awaited.map(|(user, _)| Restored::DirectRecipient(user.clone())));
-        let repeatable = self.rooms().flat_map(|room| &room.repeatable);
-        let mut repeatable: Vec<_> = repeatable.filter(|message| message.at + REPEAT_MS >= now).cloned().collect();
+        let of_room = |room: &'_ Room| {
+            let epoch = room.stored.made.epoch.clone();
+            room.repeatable.clone().into_iter().map(move |message| RecentMessage { epoch: epoch.clone(), ..message })
+        };
+        let repeatable = self.rooms().flat_map(of_room);
+        let mut repeatable: Vec<_> = repeatable.filter(|message| message.at + REPEAT_MS >= now).collect();
         repeatable.sort_by_key(|message| message.id);
         all.extend(repeatable.into_iter().map(|message| Restored::RecentMessage(Box::new(message))));
         all

@@ -19,8 +19,8 @@ use switchboard::message::storage::{
     StorageState, StoredRoom, Ticket, Unavailable,
 };
 use switchboard::runtime::storage::{
-    Durability, OnDamage, OpenError, Opened, Report, Storage, StorageHandle, StorageHealth, StorageLocation,
-    StorageOptions, open,
+    Durability, MemoryBounds, OnDamage, OpenError, Opened, Report, Storage, StorageHandle, StorageHealth,
+    StorageLocation, StorageOptions, open,
 };
 use uuid::Uuid;
 
@@ -88,6 +88,7 @@ pub(crate) fn options(directory: &Path, time: &ManualClock) -> StorageOptions {
         durability: Durability::Process,
         keep_messages: 0,
         keep_ms: 0,
+        memory: MemoryBounds::default(),
         recovery_window_ms: 120_000,
         on_damage: OnDamage::Stop,
         clock: Arc::new(move || time.now()),
@@ -199,6 +200,14 @@ impl StorageFixture {
             StorageEvent::State(state) if state == wanted => Ok(()),
             other => Err(other),
         });
+    }
+
+    /// Waits until the store reports a room without messages; its name.
+    pub(crate) fn expired_room(&mut self) -> Name {
+        self.wait("an expired room", |told| match told {
+            StorageEvent::RoomExpired(room) => Ok(room),
+            other => Err(other),
+        })
     }
 
     fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(StorageEvent) -> Result<T, StorageEvent>) -> T {

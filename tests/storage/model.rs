@@ -62,6 +62,7 @@ impl Model {
                 (room.stored.last, room.stored.last_at) = (message.seq.expect("a place"), message.at);
                 room.repeatable.extend(sent.client_message_id.clone().map(|client_message_id| RecentMessage {
                     room: message.room.clone(),
+                    epoch: room.stored.made.epoch.clone(),
                     user: message.sender.user_name(),
                     client_message_id,
                     id: message.id,

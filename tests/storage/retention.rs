@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 use switchboard::domain::command::{ReceiptKind, Status};
+use switchboard::domain::op::Profile;
 use switchboard::domain::record::{Record, Retention, Seen};
 use switchboard::message::storage::{MessageSpan, StorageQuery, StorageReply};
-use switchboard::runtime::storage::StorageOptions;
+use switchboard::runtime::storage::{MemoryBounds, StorageLocation, StorageOptions};
 
 use crate::fixture::{
     BEGINNING, ManualClock, Scratch, StorageFixture, direct, made, message, messages, options, person, room, session,
@@ -63,6 +64,76 @@ fn sweep_trims_rooms_to_their_count_and_age() {
     let fixture = StorageFixture::open(options(&scratch.0, &time));
     let places: Vec<_> = fixture.rooms.iter().map(|room| (&*room.made.room, room.first, room.last)).collect();
     assert_eq!(places, [("usual", 711, 710), ("short", 711, 710), ("brief", 712, 711), ("lasting", 1, 710)]);
+}
+
+#[test]
+fn room_without_messages_is_reported_to_its_owner() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(StorageOptions { keep_ms: DAY_MS, ..options(&scratch.0, &time) });
+    let own = made("on purpose", Some(Profile::default()), Retention::default());
+    fixture.keep([room("new"), room("old"), own]).expect("kept");
+    for name in ["old", "on purpose"] {
+        fixture.keep(messages(name, 1, 10, BEGINNING)).expect("kept");
+    }
+    time.pass(DAY_MS + 1);
+    fixture.keep(messages("new", 1, 1, time.now())).expect("kept");
+    wait_for_first(&mut fixture, "old", 11);
+    wait_for_first(&mut fixture, "on purpose", 11);
+    // The next sweep finds it.
+    time.pass(60_001);
+    assert_eq!(&*fixture.expired_room(), "old");
+    fixture.keep([Record::RoomClosed { room: "old".into() }]).expect("kept");
+    time.pass(60_001);
+    wait_until("the room is deleted", || count(&scratch, "room") == 2);
+}
+
+#[test]
+fn store_in_memory_keeps_its_bounds_under_load() {
+    for memory in [
+        MemoryBounds { bytes: 2_000_000, ..MemoryBounds::default() },
+        MemoryBounds { messages: 5_000, ..MemoryBounds::default() },
+    ] {
+        let time = ManualClock::new();
+        let location = StorageLocation::Memory;
+        let mut fixture = StorageFixture::open(StorageOptions { location, memory, ..options("".as_ref(), &time) });
+        let names: Vec<String> = (0..100).map(|number| format!("room {number}")).collect();
+        for name in &names {
+            fixture.keep([room(name)]).expect("kept");
+            // Each of about 300 bytes with its row. The clock stands still: no sweep is due.
+            fixture.keep(messages(name, 1, 500, time.now())).expect("kept");
+        }
+        let kept: usize = names.iter().map(|name| fixture.messages(name).len()).sum();
+        assert!((4_000..=10_000).contains(&kept), "{kept} messages, {memory:?}");
+        let pages: Vec<_> = names.iter().map(|name| fixture.page(name, MessageSpan::Newest, 1)).collect();
+        assert!(pages.iter().all(|page| page.last == 500), "rooms go on counting");
+        assert_eq!(fixture.messages("room 99").len(), 500, "the newest stay");
+        // The rooms without messages are reported.
+        time.pass(60_001);
+        assert_eq!(&*fixture.expired_room(), "room 0");
+    }
+}
+
+#[test]
+fn store_in_memory_forgets_one_time_users_without_messages() {
+    let time = ManualClock::new();
+    let memory = MemoryBounds { users: 100, ..MemoryBounds::default() };
+    let location = StorageLocation::Memory;
+    let mut fixture = StorageFixture::open(StorageOptions { location, memory, ..options("".as_ref(), &time) });
+    fixture.keep([room("tea")]).expect("kept");
+    let seen =
+        |name: String, at| Record::UserSeen(Box::new(Seen { identity: person(&name), status: Status::Online, at }));
+    fixture.keep((0..500).map(|number| seen(format!("user-{number}"), time.now()))).expect("kept");
+    time.pass(120_000);
+    fixture.keep(messages("tea", 1, 1, time.now())).expect("kept");
+    time.pass(60_001);
+    fixture.keep((0..50).map(|number| seen(format!("late-{number}"), time.now()))).expect("kept");
+    let mut is_known = |user: &str| match fixture.ask(StorageQuery::User { user: user.into() }) {
+        Ok(StorageReply::User(user)) => user.is_some(),
+        other => panic!("{other:?}"),
+    };
+    wait_until("the oldest users are forgotten", || !is_known("user-400"));
+    assert!(is_known("late-0") && !is_known("user-0"));
+    assert_eq!(fixture.messages("tea").len(), 1, "a message keeps its sender");
 }
 
 #[test]

@@ -161,6 +161,24 @@ impl RoomOp {
         }
     }
 
+    /// The number of a backend's message among those of its request; `None` of any other operation.
+    pub fn publication(&self) -> Option<u16> {
+        match self {
+            Self::Send(message) => message.publisher.as_ref().map(|publisher| publisher.part),
+            _ => None,
+        }
+    }
+
+    /// Whether it acts on a room that exists in storage only: such a room is loaded for it. To all other operations an
+    /// unloaded room is one that does not exist.
+    pub fn may_load(&self) -> bool {
+        match self {
+            Self::Join(join) => join.create,
+            Self::Rejoin(_) | Self::Create { .. } => true,
+            op => op.is_of_backend(),
+        }
+    }
+
     /// Whether it ends memberships, but not the room.
     pub fn is_departure(&self) -> bool {
         matches!(self, Self::Leave { .. } | Self::RemoveMember { .. } | Self::RemoveParticipant { .. })

@@ -23,6 +23,7 @@ use crate::message::ShardMessage;
 use crate::message::storage::{PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
+use crate::owner::embedded::stored_names::StoredNames;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 use crate::owner::embedded::users::UserStore;
 
@@ -41,20 +42,23 @@ enum DeliveryStage {
     Deleted,
 }
 
-#[derive(Default)]
 pub(super) struct DirectDeliveries {
     /// The messages in transit, by user; users without any are absent.
     stages: BTreeMap<Name, Vec<(Uuid, DeliveryStage)>>,
     /// The users whose waiting messages are requested from storage.
     requested: BTreeSet<Name>,
     /// The users for whom messages wait in storage.
-    waiting: BTreeSet<Name>,
+    waiting: StoredNames<()>,
 }
 
 impl DirectDeliveries {
+    pub(super) fn new(seed: u64) -> Self {
+        Self { stages: BTreeMap::new(), requested: BTreeSet::new(), waiting: StoredNames::new(seed) }
+    }
+
     /// Notes that messages wait in storage for a user.
-    pub(super) fn note_waiting(&mut self, user: Name) {
-        self.waiting.insert(user);
+    pub(super) fn note_waiting(&mut self, user: &Name) {
+        self.waiting.insert(user, ());
     }
 
     fn set_stage(&mut self, user: &Name, id: Uuid, stage: DeliveryStage) {
@@ -119,7 +123,7 @@ impl DirectDeliveries {
             return Ok(Some(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
         }
         turn.check_store()?;
-        if users.is_present(&user) || self.waiting.contains(&user) {
+        if users.is_present(&user) || self.waiting.get(&user).is_some() {
             self.store(turn, user, by, content);
         } else if turn.core.barrier.is_busy() {
             turn.hold([], PendingEffect::DirectToUnknownUser { user, by, content });
@@ -179,7 +183,7 @@ impl DirectDeliveries {
         let id = direct.id;
         if connections.is_empty() {
             self.remove(user, id);
-            self.note_waiting(user.clone());
+            self.note_waiting(user);
             return;
         }
         for &to in &connections {
@@ -210,7 +214,7 @@ impl DirectDeliveries {
         if !is_committed {
             // Storage still has the message. The acknowledgement is repeated when storage returns it.
             self.set_stage(user, id, DeliveryStage::AckRefused);
-            return self.note_waiting(user.clone());
+            return self.note_waiting(user);
         }
         match self.requested.contains(user) {
             true => self.set_stage(user, id, DeliveryStage::Deleted),
@@ -229,14 +233,14 @@ impl DirectDeliveries {
             _ => true,
         });
         if is_undelivered {
-            self.note_waiting(user.clone());
+            self.note_waiting(user);
         }
         self.request_if_waiting(turn, users, user, None);
     }
 
     /// Storage works again: requests the waiting messages of all online users.
     pub(super) fn request_all(&mut self, turn: &mut Turn<'_>, users: &UserStore) {
-        for user in self.waiting.clone() {
+        for user in users.names() {
             self.request_if_waiting(turn, users, &user, None);
         }
     }
@@ -249,7 +253,10 @@ impl DirectDeliveries {
         user: &Name,
         arrival: Option<ConnectionId>,
     ) {
-        if !users.connections_of(user).is_empty() && !self.is_delivering(user) && self.waiting.remove(user) {
+        if !users.connections_of(user).is_empty()
+            && !self.is_delivering(user)
+            && (self.waiting.remove(user) || arrival.is_some() && self.waiting.is_partial())
+        {
             self.requested.insert(user.clone());
             let query = StorageQuery::Directs { user: user.clone(), limit: PAGE_MESSAGES };
             turn.request(StorageRequest::Directs { user: user.clone(), arrival }, query);
@@ -275,10 +282,10 @@ impl DirectDeliveries {
         let Ok(StorageReply::Directs { directs, complete }) = result else {
             self.remove_deleted(&user);
             turn.defer_by(limits::DIRECTS_AGAIN_MS, DeferredTask::RequestDirects(user.clone()));
-            return self.note_waiting(user);
+            return self.note_waiting(&user);
         };
         if !complete || connections.is_empty() {
-            self.note_waiting(user.clone());
+            self.note_waiting(&user);
         }
         for direct in directs {
             match self.stage(&user, direct.id) {
@@ -313,6 +320,7 @@ impl DirectDeliveries {
                 assert!(is_consistent, "direct messages: {stage:?} has the effect or the connection it waits for");
             }
         }
+        self.waiting.check_invariants();
         for user in &self.requested {
             assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
         }

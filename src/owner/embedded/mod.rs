@@ -7,12 +7,14 @@
 mod commit_barrier;
 mod direct_messages;
 mod idempotency;
+mod loading;
 mod rest_quotas;
 mod room_log;
 mod room_ops;
 mod rooms;
 mod sessions;
 mod storage_requests;
+mod stored_names;
 mod turn;
 mod user_lists;
 mod users;
@@ -30,15 +32,13 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
-use crate::domain::op::{LogTerms, Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
+use crate::domain::op::{Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
 use crate::domain::query::PartialResult;
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
-use crate::domain::room::{Room, UnloadedRoom};
 use crate::domain::user::user_not_found;
 use crate::message::storage::{
-    RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredRoom, StoredUser,
-    Unavailable,
+    RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredUser, Unavailable,
 };
 use crate::message::{Outgoing, Placement, PresenceUpdate, Requester, ShardNumber};
 
@@ -80,7 +80,7 @@ impl EmbeddedOwner {
             core: OwnerCore::new(number, rules, placement, rng),
             rooms: RoomStore::new(seed, seeds),
             users: UserStore::new(seed),
-            directs: DirectDeliveries::default(),
+            directs: DirectDeliveries::new(seed),
             sessions: SessionStore::new(seed),
         }
     }
@@ -152,6 +152,7 @@ impl EmbeddedOwner {
                 }
             },
             StorageEvent::Reply { to, answer } => parts.storage_result(to.ask, answer),
+            StorageEvent::RoomExpired(room) => parts.rooms.expire_unloaded(&mut parts.turn, room),
             StorageEvent::State(state) => {
                 parts.turn.core.barrier.set_state(state);
                 if state == StorageState::Good {
@@ -202,9 +203,9 @@ impl EmbeddedOwner {
         let mut out = Vec::new();
         let Parts { mut turn, rooms, directs, .. } = self.parts(now, None, &mut out);
         match restored {
-            Restored::Room(stored) => restore_room(&mut turn, rooms, *stored),
+            Restored::Room(stored) => rooms.restore(&mut turn, *stored),
             Restored::RecentMessage(message) => restore_repeatable(&turn, rooms, &message),
-            Restored::DirectRecipient(user) => directs.note_waiting(user),
+            Restored::DirectRecipient(user) => directs.note_waiting(&user),
             // Offline users are looked up on request.
             Restored::User(_) => {}
         }
@@ -316,7 +317,6 @@ impl Parts<'_> {
         let Self { turn, rooms, users, directs, .. } = self;
         match task {
             DeferredTask::EndRoom(name) => rooms.end_if_idle(turn, name),
-            DeferredTask::ExpireUnloaded(name) => rooms.expire_unloaded(turn, name),
             DeferredTask::RemoveMember(name, connection) => rooms.remove_member(turn, &name, connection),
             DeferredTask::PublishStats(name) => rooms.publish_stats(turn, &name),
             DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
@@ -405,6 +405,7 @@ impl Parts<'_> {
                 let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), result);
                 turn.reply_unless_later(outcome);
             }
+            StorageRequest::Load { room } => rooms.room_found(turn, room, result),
             StorageRequest::Missed(missed) => rooms.missed_found(turn, missed, result),
             StorageRequest::Recipient { user, by, content } => {
                 directs.recipient_found(turn, users, (user, by, content), result);
@@ -438,36 +439,13 @@ fn users_counted(mut stats: PresenceStats, result: StorageResult) -> Result<Repl
     Ok(Reply::PartialResult(PartialResult::PresenceStats(stats)))
 }
 
-/// A room that was created by joining stays unloaded until its next join.
-fn restore_room(turn: &mut Turn<'_>, rooms: &mut RoomStore, stored: StoredRoom) {
-    let made = stored.made;
-    let unloaded = UnloadedRoom {
-        room: made.room,
-        epoch: made.epoch,
-        host: made.host,
-        created_at: made.created_at,
-        terms: LogTerms { history: Some(made.history), retention: made.retention },
-        last: stored.last,
-        last_at: stored.last_at,
-    };
-    match made.profile {
-        None => rooms.add_unloaded(turn, unloaded),
-        profile => {
-            let room = Room::from_unloaded(unloaded, profile, &mut turn.context());
-            rooms.insert(turn, room);
-        }
-    }
-}
-
 fn restore_repeatable(turn: &Turn<'_>, rooms: &mut RoomStore, message: &RecentMessage) {
-    if let Some(epoch) = rooms.epoch_of(&message.room).cloned() {
-        let records = match message.client_message_id.starts_with(limits::PUBLICATION_KEY_PREFIX) {
-            true => &mut rooms.publications,
-            false => &mut rooms.idempotency,
-        };
-        // Both stores have the same seeds, and so the same keys.
-        let key = records.key(&message.room, &epoch, &message.user, &message.client_message_id);
-        let record = IdempotencyRecord { id: message.id, seq: message.seq, at: message.at };
-        records.note(turn.now, key, record, turn.now.wall.saturating_sub(message.at));
-    }
+    let RecentMessage { room, epoch, user, client_message_id, id, seq, at } = message;
+    let records = match client_message_id.starts_with(limits::PUBLICATION_KEY_PREFIX) {
+        true => &mut rooms.publications,
+        false => &mut rooms.idempotency,
+    };
+    let key = records.key(room, epoch, user, client_message_id);
+    let record = IdempotencyRecord { id: *id, seq: *seq, at: *at };
+    records.note(turn.now, key, record, turn.now.wall.saturating_sub(*at));
 }

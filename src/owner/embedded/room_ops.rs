@@ -9,25 +9,33 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
-use crate::domain::op::{AddressedEvent, PresenceView, Publication, Reply, RoomOp, RoomsView, Scope, UsersPage};
+use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
-use crate::owner::embedded::rooms::{RoomStore, room_at};
+use crate::owner::embedded::loading::refused;
+use crate::owner::embedded::rooms::{RoomStore, log_idle_end, room_at};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
 impl RoomStore {
     pub(super) fn apply(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
-        let publisher = match &op {
-            RoomOp::Send(message) => message.publisher.as_ref().map(|publisher| publisher.part),
-            _ => None,
-        };
-        match (self.dispatch(turn, name, op), publisher) {
-            // The backend learns the outcome of each of its messages.
-            (Err(reject), Some(part)) => Ok(Some(Reply::Published(vec![Publication { part, outcome: Err(reject) }]))),
-            (outcome, _) => outcome,
+        match self.rooms.contains(&name) {
+            true => self.apply_here(turn, name, op),
+            false => match self.wait_for_room(turn, &name, op) {
+                Some(op) => self.apply_here(turn, name, op),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Applies an operation to a loaded room, or to one that storage does not have.
+    pub(super) fn apply_here(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
+        let part = op.publication();
+        match self.dispatch(turn, name, op) {
+            Err(reject) => refused(part, reject),
+            outcome => outcome,
         }
     }
 
@@ -190,6 +198,7 @@ impl RoomStore {
     }
 
     pub(super) fn remove(&mut self, name: &Name) {
+        log_idle_end(name);
         self.rooms.remove(name);
     }
 

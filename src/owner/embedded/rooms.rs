@@ -1,6 +1,6 @@
 //! The rooms of a shard: creation, operations, unloading and deletion.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::Name;
 use crate::base::limits;
@@ -12,12 +12,16 @@ use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
+use crate::owner::embedded::loading::WaitingOps;
+use crate::owner::embedded::stored_names::StoredNames;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 
 pub(super) struct RoomStore {
     pub(super) rooms: Table<Box<Room>>,
-    /// Empty rooms that were created by joining and have stored messages.
-    unloaded: Table<UnloadedRoom>,
+    /// Empty rooms that were created by joining and have stored messages, with the number of the last message.
+    pub(super) unloaded: StoredNames<u64>,
+    /// Rooms that storage is asked for, with the operations that wait for them.
+    pub(super) loading: BTreeMap<Name, WaitingOps>,
     /// The rooms closed in the last [`limits::CLOSED_ROOM_MS`], by the time at which that is forgotten.
     closed: VecDeque<(u64, Name)>,
     pub(super) idempotency: IdempotencyRecords,
@@ -30,11 +34,20 @@ pub(super) fn room_at(rooms: &mut Table<Box<Room>>, place: u32) -> &mut Room {
     rooms.at_mut(place).expect("rooms: a found room is present")
 }
 
+/// The target of log lines about rooms.
+const ROOM_LOG: &str = "switchboard::room";
+
+/// Logs that a room without members has ended.
+pub(super) fn log_idle_end(room: &Name) {
+    tracing::info!(target: ROOM_LOG, room = &**room, reason = "idle", "room ended");
+}
+
 impl RoomStore {
     pub(super) fn new(seed: u64, idempotency_seeds: [u64; 2]) -> Self {
         Self {
             rooms: Table::new(seed),
-            unloaded: Table::new(seed),
+            unloaded: StoredNames::new(seed),
+            loading: BTreeMap::new(),
             closed: VecDeque::new(),
             idempotency: IdempotencyRecords::new(idempotency_seeds, limits::REPEAT_MS, limits::REPEATS),
             publications: IdempotencyRecords::new(
@@ -45,25 +58,22 @@ impl RoomStore {
         }
     }
 
-    /// The place of the room that `op` acts on. A join creates the room; a join, a return or a backend loads it.
+    /// The place of the room that `op` acts on. A join creates the room.
     pub(super) fn open(&mut self, turn: &mut Turn<'_>, name: &Name, op: &RoomOp) -> Result<u32, Reject> {
         if let Some(place) = self.rooms.find(name) {
             return Ok(place);
         }
         match op {
-            RoomOp::Join(join) if join.create => Ok(self.load(turn, name).unwrap_or_else(|| {
+            RoomOp::Join(join) if join.create => {
                 let room = Room::new(name.clone(), &join.by, None, LogTerms::default(), &mut turn.context());
-                self.rooms.insert(Box::new(room))
-            })),
-            RoomOp::Rejoin(_) => self.load(turn, name).ok_or_else(Reject::room_not_found),
-            op if op.is_of_backend() && self.unloaded.contains(name) => {
-                let place = self.load(turn, name).ok_or_else(Reject::room_not_found)?;
-                turn.defer_room(room_at(&mut self.rooms, place));
-                Ok(place)
+                tracing::info!(target: ROOM_LOG, room = &**name, by = join.by.user(), "room created");
+                Ok(self.rooms.insert(Box::new(room)))
             }
-            RoomOp::Describe { .. } | RoomOp::Update { .. } | RoomOp::Close { .. } | RoomOp::RemoveMember { .. } => {
-                Err(Reject::room_not_found())
-            }
+            RoomOp::Rejoin(_)
+            | RoomOp::Describe { .. }
+            | RoomOp::Update { .. }
+            | RoomOp::Close { .. }
+            | RoomOp::RemoveMember { .. } => Err(Reject::room_not_found()),
             _ if self.closed.iter().any(|(_, closed)| closed == name) => Err(Reject::room_closed()),
             _ => Err(Reject::room_not_found()),
         }
@@ -76,15 +86,11 @@ impl RoomStore {
         name: Name,
         (by, profile, terms): (Identity, Box<Profile>, LogTerms),
     ) -> OpOutcome {
-        let mut room = Room::new(name.clone(), &by, Some(profile), terms, &mut turn.context());
+        let mut room = Room::new(name, &by, Some(profile), terms, &mut turn.context());
         if !turn.rules().has_store {
             return Ok(Some(self.created(turn, room)));
         }
         turn.check_store()?;
-        // Storage has an unloaded room of this name.
-        if self.unloaded.contains(&name) {
-            return Err(Reject::room_id_in_use());
-        }
         let record = Record::RoomMade(Box::new(room.made(turn.rules())));
         room.log.note_made();
         turn.hold([record], PendingEffect::RoomCreation(Box::new(room)));
@@ -94,6 +100,7 @@ impl RoomStore {
     /// Adds a room whose record, if any, is committed.
     pub(super) fn created(&mut self, turn: &mut Turn<'_>, room: Room) -> Reply {
         let reply = Reply::Room(Box::new(room.view(0)));
+        tracing::info!(target: ROOM_LOG, room = &*room.id, by = &*room.view(0).host, "room created");
         self.insert(turn, room);
         reply
     }
@@ -184,6 +191,7 @@ impl RoomStore {
 
     /// Removes a room that was closed, and remembers it for a while.
     fn remove_closed(&mut self, turn: &mut Turn<'_>, name: Name) {
+        tracing::info!(target: ROOM_LOG, room = &*name, reason = "closed", "room ended");
         self.rooms.remove(&name);
         if self.closed.len() == limits::CLOSED_ROOMS {
             self.closed.pop_front();
@@ -208,59 +216,35 @@ impl RoomStore {
         let (keep_ms, wall) = (turn.rules().keep_ms, turn.now.wall);
         let is_fresh = |room: &UnloadedRoom| keep_ms == 0 || wall.saturating_sub(room.last_at) < keep_ms;
         if let Some(unloaded) = room.unload(turn.rules()).filter(is_fresh) {
-            self.rooms.remove(&name);
-            self.add_unloaded(turn, unloaded);
+            self.unload(&name, unloaded.last);
         } else if !room.log.is_made() {
+            log_idle_end(&name);
             self.rooms.remove(&name);
         } else if !turn.core.barrier.is_open(turn.now) {
             turn.defer_by(limits::JOINED_ROOM_IDLE_MS, DeferredTask::EndRoom(name));
         } else {
-            room.is_closing = true;
-            let record = Record::RoomClosed { room: name.clone() };
-            turn.hold([record], PendingEffect::RoomDeletion { room: name });
+            self.delete(turn, name);
         }
     }
 
-    pub(super) fn add_unloaded(&mut self, turn: &mut Turn<'_>, room: UnloadedRoom) {
-        let keep_ms = turn.rules().keep_ms;
-        if keep_ms != 0 {
-            let age = turn.now.wall.saturating_sub(room.last_at);
-            turn.defer_by(keep_ms.saturating_sub(age), DeferredTask::ExpireUnloaded(room.room.clone()));
-        }
-        self.unloaded.insert(room);
+    fn unload(&mut self, name: &Name, last: u64) {
+        log_idle_end(name);
+        self.rooms.remove(name);
+        self.unloaded.insert(name, last);
+    }
+
+    /// Deletes a loaded room without members, once its record is committed.
+    pub(super) fn delete(&mut self, turn: &mut Turn<'_>, name: Name) {
+        let room = self.rooms.get_mut(&name).expect("rooms: a room that ends is present");
+        room.is_closing = true;
+        let record = Record::RoomClosed { room: name.clone() };
+        turn.hold([record], PendingEffect::RoomDeletion { room: name });
     }
 
     /// The number of the last message of a room; 0 if this owner does not have it.
     pub(super) fn last_message(&self, name: &str) -> u64 {
-        let unloaded = || self.unloaded.get(name).map(|room| room.last);
-        self.rooms.get(name).map(|room| room.log.committed()).or_else(unloaded).unwrap_or_default()
-    }
-
-    /// Loads an unloaded room; its place.
-    fn load(&mut self, turn: &mut Turn<'_>, name: &str) -> Option<u32> {
-        let unloaded = self.unloaded.remove(name)?;
-        let room = Room::from_unloaded(unloaded, None, &mut turn.context());
-        Some(self.rooms.insert(Box::new(room)))
-    }
-
-    /// [`DeferredTask::ExpireUnloaded`]: deletes the room if its last message has expired.
-    pub(super) fn expire_unloaded(&mut self, turn: &mut Turn<'_>, name: Name) {
-        if let Some(unloaded) = self.unloaded.get(&name) {
-            let age = turn.now.wall.saturating_sub(unloaded.last_at);
-            let keep_ms = turn.rules().keep_ms;
-            if age < keep_ms {
-                turn.defer_by(keep_ms - age, DeferredTask::ExpireUnloaded(name));
-            } else {
-                self.load(turn, &name);
-                self.end(turn, name);
-            }
-        }
-    }
-
-    /// The run of a room's log, loaded or not.
-    pub(super) fn epoch_of(&self, room: &str) -> Option<&Name> {
-        let unloaded = self.unloaded.get(room).map(|unloaded| &unloaded.epoch);
-        unloaded.or_else(|| self.rooms.get(room).map(|room| room.log.epoch()))
+        let loaded = self.rooms.get(name).map(|room| room.log.committed());
+        loaded.or_else(|| self.unloaded.get(name)).unwrap_or_default()
     }
 
     /// Forgets closed rooms and idempotency records whose time is over.
@@ -273,7 +257,7 @@ impl RoomStore {
     pub(super) fn check_invariants(&self, core: &OwnerCore) {
         for room in self.rooms.iter() {
             room.check_invariants();
-            assert!(!self.unloaded.contains(&room.id), "rooms: a loaded room is not unloaded");
+            assert!(!self.loading.contains_key(&room.id), "rooms: a loaded room is not requested");
             let is_ending = room.ends_at().is_some() && !core.requests.is_returning(&room.id);
             assert!(
                 !is_ending || core.tasks.iter().any(|task| *task == DeferredTask::EndRoom(room.id.clone())),
@@ -289,6 +273,10 @@ impl RoomStore {
                     "rooms: each pending message has a sequence number that its room has issued"
                 );
             }
+        }
+        self.unloaded.check_invariants();
+        for room in self.loading.keys() {
+            assert!(core.requests.loads(room), "rooms: storage is asked for each room that operations wait for");
         }
         assert!(self.closed.len() <= limits::CLOSED_ROOMS, "rooms: remembered closed rooms are within their limit");
         assert!(self.closed.iter().is_sorted_by_key(|(at, _)| at), "rooms: remembered closed rooms are in order");

@@ -34,6 +34,8 @@ pub(super) enum StorageRequest {
     RoomOf,
     /// The sender of a message that has been received or read.
     Receipt { room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
+    /// An unloaded room.
+    Load { room: Name },
     /// The messages that a recovered connection has missed.
     Missed(Box<MissedMessages>),
     /// Whether storage knows the offline user that a direct message is for.
@@ -121,6 +123,12 @@ impl StorageRequests {
     /// Whether a connection is about to return to the room.
     pub(super) fn is_returning(&self, room: &Name) -> bool {
         self.missed.contains_key(room)
+    }
+
+    /// Whether an unloaded room is requested.
+    pub(super) fn loads(&self, name: &Name) -> bool {
+        let is_it = |request: &StorageRequest| matches!(request, StorageRequest::Load { room } if room == name);
+        self.requests.iter().any(|(_, (_, request))| is_it(request))
     }
 
     /// Whether the stored direct messages of a user are requested.

@@ -36,8 +36,6 @@ pub(super) type OpOutcome = Result<Option<Reply>, Reject>;
 pub(super) enum DeferredTask {
     /// Unload or delete the room if it is idle.
     EndRoom(Name),
-    /// Delete the unloaded room if its last message has expired.
-    ExpireUnloaded(Name),
     /// Remove the member unless its connection has been recovered.
     RemoveMember(Name, ConnectionId),
     PublishStats(Name),

@@ -57,6 +57,11 @@ impl UserStore {
         self.arrivals.iter().map(|(_, name)| name)
     }
 
+    /// The ids of the present users.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        self.users.iter().map(|user| user.identity.user_name())
+    }
+
     /// Whether a user is connected or in the grace period.
     pub(super) fn is_present(&self, name: &str) -> bool {
         self.users.contains(name)

@@ -45,6 +45,7 @@ mod directory;
 mod error;
 mod group;
 mod lookup_cache;
+mod memory_bounds;
 mod open;
 mod reader;
 mod record_writer;
@@ -61,6 +62,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 pub use error::OpenError;
+pub use memory_bounds::MemoryBounds;
 pub use open::{Opened, Report, open};
 
 use crate::base::limits;
@@ -83,6 +85,8 @@ pub struct StorageOptions {
     /// How long a message is kept, in milliseconds; 0: for ever. A user without activity for that long is deleted with
     /// their last message.
     pub keep_ms: u64,
+    /// The most that a database in memory holds. A file has no such bounds.
+    pub memory: MemoryBounds,
     /// How long after a crash the sessions of that time can be recovered, in milliseconds.
     pub recovery_window_ms: u64,
     /// How a damaged file is treated.

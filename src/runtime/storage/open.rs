@@ -20,7 +20,9 @@ use crate::runtime::storage::reader::StorageReader;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::shared::Shared;
 use crate::runtime::storage::writer::Writer;
-use crate::runtime::storage::{Durability, OnDamage, Storage, StorageLocation, StorageOptions, restore, schema};
+use crate::runtime::storage::{
+    Durability, OnDamage, Storage, StorageLocation, StorageOptions, memory_bounds, restore, schema,
+};
 
 /// Time limit of the damage check at start. Damage beyond the part of a large file that was checked is found when it is
 /// read.
@@ -124,6 +126,9 @@ fn prepare(source: &DatabaseSource, options: &StorageOptions) -> Result<(Connect
     let mut report = Report { is_new: header.is_empty, ..Report::default() };
     if header.version < schema::VERSION {
         schema::migrate(&connection, header.version).map_err(failed)?;
+        if matches!(source, DatabaseSource::Memory(_)) {
+            memory_bounds::install(&connection).map_err(failed)?;
+        }
         report.migrated_from = (!header.is_empty).then_some(header.version);
     }
     report.is_tail_lost = recover_state(&connection, options, header.is_empty).map_err(failed)?;

@@ -17,8 +17,6 @@ use crate::runtime::storage::statements::statements;
 /// Rooms and users in each cache: at most about 10 MiB.
 const REMEMBERED: usize = 1 << 16;
 
-pub(super) const DAY_MS: u64 = 86_400_000;
-
 /// The cached columns of a room.
 struct CachedRoom {
     number: i64,
@@ -42,6 +40,8 @@ pub(super) struct RecordWriter<'c> {
     users: LookupCache<Name, CachedUser>,
     /// Time of the transaction, in milliseconds since 1970.
     now: u64,
+    /// The unit in which the use of a user is recorded, in milliseconds.
+    use_unit_ms: u64,
 }
 
 statements! {
@@ -95,12 +95,13 @@ statements! {
 }
 
 impl<'c> RecordWriter<'c> {
-    pub(super) fn new(connection: &'c Connection, seed: u64) -> Result<Self> {
+    pub(super) fn new(connection: &'c Connection, seed: u64, use_unit_ms: u64) -> Result<Self> {
         Ok(Self {
             statements: Statements::prepare(connection)?,
             rooms: LookupCache::new(REMEMBERED, seed),
             users: LookupCache::new(REMEMBERED, seed),
             now: 0,
+            use_unit_ms,
         })
     }
 
@@ -177,7 +178,7 @@ impl<'c> RecordWriter<'c> {
             }
             Record::UserSeen(seen) => Ok(self.update_user(seen)?),
             Record::AbsenceSet { user, status, last_seen } => {
-                let (today, status) = (int(self.now / DAY_MS), rows::status_column(*status));
+                let (today, status) = (int(self.now / self.use_unit_ms), rows::status_column(*status));
                 let values = params![&**user, today, status, last_seen.map(int), int(self.now)];
                 Ok(self.statements.set_absence.execute(values).map(drop)?)
             }
@@ -316,7 +317,7 @@ impl<'c> RecordWriter<'c> {
         let identity = &seen.identity;
         self.statements.see_user.execute(params![
             identity.user(),
-            int(self.now / DAY_MS),
+            int(self.now / self.use_unit_ms),
             rows::own_username(identity),
             identity.email(),
             rows::status_column(seen.status),
@@ -363,7 +364,7 @@ impl<'c> RecordWriter<'c> {
 
     /// The user's row, which is created if needed; marks it as used today.
     fn user(&mut self, name: &str) -> Result<CachedUser> {
-        let today = int(self.now / DAY_MS);
+        let today = int(self.now / self.use_unit_ms);
         if let Some(user) = self.users.get_mut(name)
             && user.used_day >= today
         {

@@ -90,7 +90,7 @@ pub(super) fn restore(connection: &Connection, since: u64, emit: &mut dyn FnMut(
         emit(Restored::DirectRecipient(row.get_ref(0)?.as_str()?.into()));
     }
     // Ids begin with the time, so recent messages are at the end of the index.
-    let columns = "SELECT room.name, user.name, client_id, id, seq, at FROM message
+    let columns = "SELECT room.name, user.name, client_id, id, seq, at, room.epoch FROM message
             JOIN room ON room.number = message.room JOIN user ON user.number = message.sender
             WHERE room.name IS NOT NULL AND";
     let mut recent = transaction.prepare(&format!(
@@ -115,6 +115,7 @@ fn recent_message(row: &Row<'_>) -> Result<RecentMessage> {
     let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?);
     Ok(RecentMessage {
         room: text(0)?.into(),
+        epoch: text(6)?.into(),
         user: text(1)?.into(),
         client_message_id: text(2)?.into(),
         id: row.get(3).map(Uuid::from_bytes)?,

@@ -9,9 +9,14 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
 use crate::runtime::storage::error::StorageFault;
-use crate::runtime::storage::record_writer::{DAY_MS, RecordWriter};
+use crate::runtime::storage::memory_bounds::{self, Held, MemoryBounds};
+use crate::runtime::storage::record_writer::RecordWriter;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::statements::statements;
+
+const DAY_MS: u64 = 86_400_000;
+
+const MINUTE_MS: u64 = 60_000;
 
 /// Interval between two sweeps, in milliseconds.
 const EVERY_MS: u64 = 60_000;
@@ -33,6 +38,15 @@ const SESSIONS: i64 = 256;
 pub(super) struct RetentionDefaults {
     pub(super) keep_messages: u64,
     pub(super) keep_ms: u64,
+    /// The bounds of a database in memory.
+    pub(super) memory: Option<MemoryBounds>,
+}
+
+impl RetentionDefaults {
+    /// The unit in which the use of a user is recorded, in milliseconds. In memory a day would be too many users.
+    pub(super) fn use_unit_ms(&self) -> u64 {
+        if self.memory.is_some() { MINUTE_MS } else { DAY_MS }
+    }
 }
 
 /// The position of the sweep.
@@ -61,12 +75,16 @@ pub(super) struct Sweep<'c> {
     /// Start of the last sweep, in milliseconds since 1970.
     began: u64,
     last_step: Instant,
+    /// Rooms that were created by joining and have no messages any more, found since the last step.
+    expired: Vec<String>,
+    /// The statements for a database in memory.
+    memory: Option<(MemoryBounds, MemoryStatements<'c>)>,
 }
 
 statements! {
     Statements {
         next_room: "SELECT number, keep_messages, keep_ms, trimmed,
-            ifnull((SELECT max(seq) FROM message WHERE message.room = room.number), 0)
+            ifnull((SELECT max(seq) FROM message WHERE message.room = room.number), 0), has_profile, name
             FROM room WHERE number > ?1 AND name IS NOT NULL ORDER BY number LIMIT 1";
         oldest_messages: "SELECT number, seq, at FROM message WHERE room = ?1 ORDER BY seq LIMIT ?2";
         drop_receipts: "DELETE FROM receipt WHERE message = ?1
@@ -95,10 +113,21 @@ statements! {
     }
 }
 
+statements! {
+    MemoryStatements {
+        held: memory_bounds::HELD;
+        oldest_message: "SELECT number, room, seq, at FROM message ORDER BY number LIMIT 1";
+        oldest_direct: "SELECT number, at FROM direct ORDER BY number LIMIT 1";
+    }
+}
+
 impl<'c> Sweep<'c> {
     pub(super) fn new(connection: &'c Connection, defaults: RetentionDefaults) -> Result<Self> {
         let statements = Statements::prepare(connection)?;
-        Ok(Self { statements, defaults, position: SweepPosition::Idle, began: 0, last_step: Instant::now() })
+        let (position, last_step) = (SweepPosition::Idle, Instant::now());
+        let of_memory = |bounds| MemoryStatements::prepare(connection).map(|statements| (bounds, statements));
+        let memory = defaults.memory.map(of_memory).transpose()?;
+        Ok(Self { statements, defaults, position, began: 0, last_step, expired: Vec::new(), memory })
     }
 
     /// Whether a step is due at the time `now` (milliseconds since 1970).
@@ -118,6 +147,7 @@ impl<'c> Sweep<'c> {
         now: u64,
         is_quiet: bool,
     ) -> Result<(), StorageFault> {
+        self.keep_memory_bounds(record_writer, now)?;
         if !self.is_due(now) || !is_quiet && self.last_step.elapsed() < UNDER_LOAD {
             return Ok(());
         }
@@ -161,6 +191,50 @@ impl<'c> Sweep<'c> {
         Ok(())
     }
 
+    /// The rooms that have been found without messages since the last call.
+    pub(super) fn take_expired(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.expired)
+    }
+
+    /// Deletes the oldest messages of a database in memory while there are too many. Only the last group of batches can have
+    /// added any, so this takes about as long as that group took.
+    fn keep_memory_bounds(&mut self, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<(), StorageFault> {
+        if !self.has_excess_messages()? {
+            return Ok(());
+        }
+        record_writer.begin(now)?;
+        while self.has_excess_messages()? {
+            if let Err(error) = self.drop_oldest() {
+                record_writer.roll_back();
+                return Err(error.into());
+            }
+        }
+        Ok(record_writer.commit()?)
+    }
+
+    fn has_excess_messages(&mut self) -> Result<bool> {
+        let Some((bounds, statements)) = &mut self.memory else { return Ok(false) };
+        Ok(statements.held.query_row([], Held::read)?.has_excess_messages(bounds))
+    }
+
+    /// Deletes the oldest message of a room or to a user.
+    fn drop_oldest(&mut self) -> Result<()> {
+        let Some((_, statements)) = &mut self.memory else { return Ok(()) };
+        let message = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let message: Option<(i64, i64, i64, i64)> = statements.oldest_message.query_row([], message).optional()?;
+        let direct = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let direct: Option<(i64, i64)> = statements.oldest_direct.query_row([], direct).optional()?;
+        match (message, direct) {
+            (Some((number, room, seq, at)), direct) if direct.is_none_or(|(_, sent_at)| at <= sent_at) => {
+                while !self.drop_message(number)? {}
+                self.statements.note_trimmed.execute([room, seq])?;
+            }
+            (_, Some((number, _))) => drop(self.statements.drop_direct.execute([number])?),
+            (_, None) => debug_assert!(false, "invariant: a database that holds too many messages has one"),
+        }
+        Ok(())
+    }
+
     /// Deletes a portion of the first room after `after`; returns the number to continue after, or `None` without such
     /// a room.
     fn trim_next(&mut self, after: i64, now: u64) -> Result<Option<i64>> {
@@ -170,12 +244,19 @@ impl<'c> Sweep<'c> {
             keep_ms: Option<i64>,
             trimmed: i64,
             last: i64,
+            has_profile: bool,
+            name: String,
         }
         let found = |row: &Row<'_>| {
             let (room, keep_messages, keep_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(RoomBounds { room, keep_messages, keep_ms, trimmed: row.get(3)?, last: row.get(4)? })
+            let (trimmed, last, has_profile, name) = (row.get(3)?, row.get(4)?, row.get(5)?, row.get(6)?);
+            Ok(RoomBounds { room, keep_messages, keep_ms, trimmed, last, has_profile, name })
         };
         let Some(found) = self.statements.next_room.query_row([after], found).optional()? else { return Ok(None) };
+        if found.last == 0 && found.trimmed > 0 && !found.has_profile {
+            self.expired.push(found.name);
+            return Ok(Some(found.room));
+        }
         let keep_messages = found.keep_messages.unwrap_or(int(self.defaults.keep_messages));
         let keep_ms = found.keep_ms.unwrap_or(int(self.defaults.keep_ms));
         let is_many = |seq: i64| keep_messages > 0 && seq <= found.last.saturating_sub(keep_messages);
@@ -282,7 +363,7 @@ impl<'c> Sweep<'c> {
     /// waits for them, and all their messages and receipts have expired. Returns the number to continue after, or
     /// `None` at the end.
     fn forget_next(&mut self, after: i64, record_writer: &mut RecordWriter<'_>, now: u64) -> Result<Option<i64>> {
-        let Some(keep_ms) = self.kept_longest()? else { return Ok(None) };
+        let Some(since) = self.users_since(now)? else { return Ok(None) };
         struct UserActivity {
             number: i64,
             name: String,
@@ -295,13 +376,25 @@ impl<'c> Sweep<'c> {
             Ok(UserActivity { number, name, used_day, seen_at: row.get(3)?, is_used: row.get(4)? })
         };
         let Some(user) = self.statements.next_user.query_row([after], found).optional()? else { return Ok(None) };
-        // One day more, because the use of a user is recorded by day.
-        let since = int(now).saturating_sub(keep_ms).saturating_sub(int(DAY_MS));
-        if !user.is_used && user.seen_at < since && user.used_day < since.div_euclid(int(DAY_MS)) {
+        // One unit more, because the use of a user is recorded in that unit.
+        let unit = int(self.defaults.use_unit_ms());
+        let since = since.saturating_sub(unit);
+        if !user.is_used && user.seen_at < since && user.used_day < since.div_euclid(unit) {
             self.statements.drop_user.execute(params![user.number])?;
             record_writer.uncache_user(&user.name);
         }
         Ok(Some(user.number))
+    }
+
+    /// The time of the oldest message that there may be, in milliseconds since 1970; `None` if messages are kept for ever.
+    fn users_since(&mut self, now: u64) -> Result<Option<i64>> {
+        if let Some((bounds, statements)) = &mut self.memory
+            && statements.held.query_row([], Held::read)?.has_excess_users(bounds)
+        {
+            let oldest = statements.oldest_message.query_row([], |row| row.get(3)).optional()?;
+            return Ok(Some(oldest.unwrap_or(int(now)).min(int(now))));
+        }
+        Ok(self.kept_longest()?.map(|keep_ms| int(now).saturating_sub(keep_ms)))
     }
 
     /// The longest retention of any room, if all are bounded.

@@ -17,7 +17,7 @@ use crate::runtime::storage::group::{BatchFate, GroupedBatch, Runs};
 use crate::runtime::storage::record_writer::RecordWriter;
 use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, carries_session, weight};
 use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
-use crate::runtime::storage::{Durability, StorageOptions, WallClock};
+use crate::runtime::storage::{Durability, StorageLocation, StorageOptions, WallClock};
 
 /// Size of the batches in one transaction, which bounds the delay of their receipts. Only a long queue makes such large
 /// groups, and larger groups share more page writes.
@@ -69,7 +69,14 @@ impl Writer {
             commands,
             database_file,
             clock: options.clock,
-            defaults: RetentionDefaults { keep_messages: options.keep_messages, keep_ms: options.keep_ms },
+            defaults: RetentionDefaults {
+                keep_messages: options.keep_messages,
+                keep_ms: options.keep_ms,
+                memory: match options.location {
+                    StorageLocation::Memory => Some(options.memory),
+                    StorageLocation::Directory(_) => None,
+                },
+            },
             seed,
             runs: Runs::new(),
             group: Vec::new(),
@@ -111,7 +118,8 @@ impl Writer {
 
     /// Executes commands until it is closed (`Ok`) or the files fail.
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let mut record_writer = RecordWriter::new(connection, self.seed).map_err(failure)?;
+        let mut record_writer =
+            RecordWriter::new(connection, self.seed, self.defaults.use_unit_ms()).map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.defaults).map_err(failure)?;
         let (mut batches, mut idle_checks) = (0, 0);
         loop {
@@ -145,6 +153,9 @@ impl Writer {
             }
             self.checkpoints.schedule(connection).map_err(failure)?;
             sweep.step(&mut record_writer, (self.clock)(), self.commands.is_empty()).map_err(fault)?;
+            for name in sweep.take_expired() {
+                self.shared.send_event(StorageEvent::RoomExpired(name.into()));
+            }
         }
     }
 
