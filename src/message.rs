@@ -19,6 +19,7 @@ use crate::codec::jwt::Verifier;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
 use crate::domain::event::{Direct, Event};
+use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::{Figures, Stats};
 use crate::domain::op::{Op, Reply};
 use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest};
@@ -260,6 +261,8 @@ pub enum ShardMessage {
     RedisState(redis::RedisState),
     /// Change of the keys that verify tokens.
     Keys(Arc<Verifier>),
+    /// Change of the filters of the log.
+    LogFilter(LogFilterChange),
     /// Start of an orderly shutdown.
     Drain {
         /// Time until all connections are closed, in milliseconds.

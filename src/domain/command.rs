@@ -106,6 +106,52 @@ pub enum Command<'a> {
 }
 
 impl Command<'_> {
+    /// Its kind, for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Join(_) => "join",
+            Self::Leave { .. } => "leave",
+            Self::Signal(signal) => signal.signal.as_str(),
+            Self::Media { .. } => "media",
+            Self::Send { .. } => "message",
+            Self::SetStatus(_) => "status",
+            Self::Typing { .. } => "typing",
+            Self::Receipt { .. } => "receipt",
+            Self::History { .. } => "history",
+            Self::Receipts { .. } => "receipts",
+            Self::Resume { .. } => "resume",
+            Self::Authenticate { .. } => "authenticate",
+            Self::Ping | Self::Echo(_) => "ping",
+            Self::Sync { .. } => "sync",
+            Self::MakeRecoveryToken => "recovery-token",
+            Self::Ask(_) => "query",
+        }
+    }
+
+    /// The room that it names.
+    pub fn room(&self) -> Option<&str> {
+        match self {
+            Self::Join(join) => Some(&join.room),
+            Self::Signal(signal) => Some(&signal.room),
+            Self::Send { target: MessageTarget::Room(room) | MessageTarget::Peer { room, .. }, .. }
+            | Self::Leave { room, .. }
+            | Self::Media { room, .. }
+            | Self::Typing { room, .. }
+            | Self::Receipt { room, .. }
+            | Self::History { room, .. }
+            | Self::Receipts { room, .. }
+            | Self::Sync { room, .. } => Some(room),
+            Self::Send { target: MessageTarget::User(_), .. }
+            | Self::SetStatus(_)
+            | Self::Resume { .. }
+            | Self::Authenticate { .. }
+            | Self::Ping
+            | Self::Echo(_)
+            | Self::MakeRecoveryToken
+            | Self::Ask(_) => None,
+        }
+    }
+
     /// Whether it belongs to the protocol of messages and presence, not to that of WebRTC signaling or to both.
     pub fn is_messaging(&self) -> bool {
         match self {

@@ -11,6 +11,7 @@ pub mod command;
 pub mod connection;
 pub mod event;
 pub mod history;
+pub mod log_filter;
 pub mod membership;
 pub mod messages;
 pub mod monitoring;

@@ -23,6 +23,8 @@ pub enum Action {
     Publish,
     /// Reads the connections and incidents of all users.
     Monitor,
+    /// Reads and sets the filters of the log.
+    FilterLog,
 }
 
 /// Actions that every user may do, whatever the role, because the server is set so.
@@ -59,7 +61,7 @@ impl Action {
         match self {
             Self::UseMeetings | Self::UseServer => Ok(()),
             Self::ListRooms => allow(roles.admin || open.room_list, "Only admins may do this"),
-            Self::Broadcast => allow(roles.admin, "Only admins may do this"),
+            Self::Broadcast | Self::FilterLog => allow(roles.admin, "Only admins may do this"),
             Self::Push => allow(roles.push || roles.admin || open.push, BACKENDS_ONLY),
             Self::Publish => allow(roles.push || roles.admin, BACKENDS_ONLY),
             Self::Monitor => allow(roles.admin || open.monitoring, "Only admins may see what others do"),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::Name;
+use crate::base::ids::ConnectionId;
 use crate::domain::client_query::IncidentFilter;
 use crate::domain::monitoring::{Incident, MessageStats, OverviewParts, PresenceStats, SessionStats, Totals, newest};
 use crate::domain::op::{RoomView, RoomsView, UsersPage, UsersView};
@@ -30,6 +31,8 @@ pub enum Query {
     SessionStats,
     /// The numbers of the last messages of these rooms.
     LastMessages(Arc<[Name]>),
+    /// The connection whose client knows it by this id, after a recovery.
+    Shown(ConnectionId),
     /// Incidents of connections.
     Incidents(Arc<IncidentFilter<'static>>),
     /// The parts of the overview of connections.
@@ -53,6 +56,8 @@ pub enum PartialResult {
     SessionStats(SessionStats),
     /// The numbers of the last messages, 0 of a room that the owner does not have.
     LastMessages(Vec<u64>),
+    /// The connection, if it is here.
+    Shown(Option<ConnectionId>),
     /// Incidents of connections, newest first.
     Incidents(Vec<Incident>),
     /// The parts of the overview of connections.
@@ -89,6 +94,7 @@ impl PartialResult {
             (Self::LastMessages(all), Self::LastMessages(part)) => {
                 all.iter_mut().zip(part).for_each(|(all, part)| *all = part.max(*all));
             }
+            (Self::Shown(known), Self::Shown(part)) => *known = known.or(part),
             (Self::Incidents(all), Self::Incidents(part)) => {
                 let limit = if let Query::Incidents(filter) = query { filter.limit } else { None };
                 *all = newest([std::mem::take(all), part], limit);

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::handle::{ConnSlot, Slot};
+use crate::base::handle::ConnSlot;
 use crate::base::time::Now;
 use crate::base::wheel::tick;
 use crate::codec::proxy::{self, ProxiedClient};
@@ -31,7 +31,9 @@ impl<'a> Accept<'a> {
         if rules.proxy_protocol && is_trusted(remote.ip(), &rules.trusted_proxies) {
             self.core.net.conns[slot].stage = ConnStage::ProxyHeader(Vec::new());
         }
-        tracing::debug!(%remote, shard = self.core.number, slot = slot.raw(), "accepted");
+        tracing::debug!(
+            target: "switchboard::connection", connection = %self.core.net.id_of(slot), %remote, "accepted"
+        );
         Some(slot)
     }
 
@@ -73,7 +75,8 @@ impl<'a> Accept<'a> {
                 conn.stage = ConnStage::Http(None);
                 if let Some(client) = client {
                     self.core.net.remotes.set_address(slot, client);
-                    tracing::debug!(%client, shard = self.core.number, slot = slot.raw(), "introduced");
+                    let connection = self.core.net.id_of(slot);
+                    tracing::debug!(target: "switchboard::connection", %connection, %client, "introduced by a proxy");
                 }
                 // The bytes kept before were not a whole header, so the header ends in this input.
                 if let Some(rest) = input.get_mut(used - before..).filter(|rest| !rest.is_empty()) {
@@ -82,7 +85,8 @@ impl<'a> Accept<'a> {
             }
             Err(error) => {
                 conn.stage = ConnStage::Http(None);
-                tracing::debug!(error = error.text(), shard = self.core.number, slot = slot.raw(), "not introduced");
+                let reject = Reject::new(Code::InvalidMessage, error.text());
+                self.core.metrics.log.refused(now, self.core.net.remotes.address(slot), &reject);
                 RestAnswers::on(self.core).refuse_proxy_header(now, slot, error.text());
             }
         }

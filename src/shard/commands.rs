@@ -18,6 +18,7 @@ use crate::domain::op::{JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::core::Core;
+use crate::shard::log::Logging;
 use crate::shard::peers::Peers;
 use crate::shard::queries::Queries;
 use crate::shard::quota::QuotaFlow;
@@ -51,7 +52,7 @@ impl<'a> Commands<'a> {
         id: RequestRef<'_>,
         command: Command<'_>,
     ) -> Result<(), Reject> {
-        self.core.spend(now, peer, cost_of(&command))?;
+        self.begin(now, peer, id, &command)?;
         let connection = self.core.net.id_of(peer);
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
@@ -113,6 +114,14 @@ impl<'a> Commands<'a> {
             command => return self.answer_at_once(now, peer, id, command),
         };
         QuotaFlow::on(self.core).send(now, peer, id, then, op)
+    }
+
+    /// Logs a command, where that is wanted, and spends its cost.
+    fn begin(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, command: &Command<'_>) -> Result<(), Reject> {
+        if self.core.metrics.log.has_details() {
+            Logging::on(self.core).request(now, peer, id, command);
+        }
+        self.core.spend(now, peer, cost_of(command))
     }
 
     /// Handles the commands that involve no owner, and those of one dialect only.

@@ -19,13 +19,13 @@ use crate::message::redis::RedisState;
 use crate::message::storage::StorageState;
 use crate::message::{ShardMessage, ShardNumber, ShardReport};
 use crate::shard::core::Core;
+use crate::shard::log::{ConnectionLog, Line, Logging};
 use crate::shard::peers::Departing;
 
 /// Interval of the reports, in milliseconds.
 const REPORT_EVERY_MS: u64 = 1_000;
 
-/// Refused requests that are recorded as incidents in one window, refused or lost clients that are logged in it at the level of
-/// info, and its length in milliseconds.
+/// Refused requests that are recorded as incidents in one window, and its length in milliseconds.
 const REFUSALS_MAX: u32 = 200;
 const REFUSALS_WINDOW_MS: u64 = 10_000;
 
@@ -42,8 +42,7 @@ pub(super) struct ShardMetrics {
     redis: RedisState,
     /// Refused requests that are recorded.
     refusals: Window,
-    /// Refused or lost clients that are logged.
-    notices: Window,
+    pub(super) log: ConnectionLog,
 }
 
 impl ShardMetrics {
@@ -56,7 +55,7 @@ impl ShardMetrics {
             longest_queue: 0,
             redis: RedisState::default(),
             refusals: Window::default(),
-            notices: Window::default(),
+            log: ConnectionLog::new(),
         }
     }
 
@@ -106,32 +105,19 @@ impl ShardMetrics {
     }
 
     fn connected(&mut self, now: Now, visitor: MonitoredClient) {
-        let connection = visitor.connection.map(tracing::field::display);
-        tracing::debug!(connection, user = visitor.user.as_deref(), address = %visitor.address, "connected");
         self.monitor.connected(now, visitor);
         self.schedule_report(now);
     }
 
     fn disconnected(&mut self, now: Now, visitor: MonitoredClient, connected_at: u64, departing: Departing) {
         let reason = departing.reason();
-        let (connection, user) = (visitor.connection.map(tracing::field::display), visitor.user.as_deref());
-        if departing.is_abnormal() && self.notices.takes(now) {
-            tracing::info!(connection, user, address = %visitor.address, reason, "disconnected");
-        } else {
-            tracing::debug!(connection, user, address = %visitor.address, reason, "disconnected");
-        }
         self.monitor.disconnected(now, visitor, now.wall.saturating_sub(connected_at), reason.into());
         self.schedule_report(now);
     }
 
     /// Records a client that was refused before it was attached.
     pub(super) fn turned_away(&mut self, now: Now, address: IpAddr, agent: Option<&str>, reject: &Reject) {
-        let (code, reason) = (reject.code.as_str(), reject.text.as_ref());
-        if self.notices.takes(now) {
-            tracing::info!(%address, code, reason, "client refused");
-        } else {
-            tracing::debug!(%address, code, reason, "client refused");
-        }
+        self.log.refused(now, address, reject);
         let user_agent = agent.map(|agent| shortened(agent).into());
         let visitor = MonitoredClient { connection: None, user: None, address, user_agent };
         self.monitor.turned_away(now, visitor, kind_of(reject), reject.text.as_ref().into());
@@ -140,9 +126,6 @@ impl ShardMetrics {
 
     /// Records a request of an attached client that was refused.
     fn refused(&mut self, now: Now, visitor: MonitoredClient, reject: &Reject) {
-        let (code, reason) = (reject.code.as_str(), reject.text.as_ref());
-        let connection = visitor.connection.map(tracing::field::display);
-        tracing::debug!(connection, user = visitor.user.as_deref(), code, reason, "request refused");
         self.monitor.incident(now, visitor, kind_of(reject), reject.text.as_ref().into());
         self.schedule_report(now);
     }
@@ -257,7 +240,17 @@ impl Metering<'_> {
 
     /// A peer is attached.
     pub(super) fn note_arrival(&mut self, now: Now, peer: impl Into<PeerKey>) {
-        if let Some(visitor) = visitor(self.core, peer.into()) {
+        let peer = peer.into();
+        if let Some(visitor) = visitor(self.core, peer) {
+            if self.core.metrics.log.has_details() {
+                let dialect = peer.socketio().map_or("raw", |slot| self.core.net.sessions.peers[slot].dialect.name());
+                let (address, request) = (Some(visitor.address), Some(dialect));
+                Logging::on(self.core).peer(
+                    now,
+                    peer,
+                    Line { event: "connected", address, request, ..Line::default() },
+                );
+            }
             self.core.metrics.connected(now, visitor);
         }
     }
@@ -265,6 +258,7 @@ impl Metering<'_> {
     /// A peer departs. It counts only if it was attached.
     pub(super) fn note_departed(&mut self, now: Now, peer: impl Into<PeerKey>, departing: Departing) {
         let peer = peer.into();
+        let is_draining = self.core.net.is_draining;
         let net = &self.core.net;
         let (was_attached, connected_at) = match peer.slot() {
             PeerSlot::Raw(slot) => {
@@ -277,15 +271,21 @@ impl Metering<'_> {
                 (net.sessions.peers.get(slot).is_some_and(|peer| peer.is_connected), connected_at)
             }
         };
-        if let Some(visitor) = visitor(self.core, peer).filter(|_| was_attached) {
-            self.core.metrics.disconnected(now, visitor, connected_at, departing);
-        }
+        let Some(visitor) = visitor(self.core, peer).filter(|_| was_attached) else { return };
+        self.core.metrics.log.disconnected(
+            now,
+            (visitor.connection, visitor.user.as_ref(), visitor.address),
+            (departing.reason(), departing.is_abnormal() && !is_draining),
+            now.wall.saturating_sub(connected_at),
+        );
+        self.core.metrics.disconnected(now, visitor, connected_at, departing);
     }
 
     /// A request of an attached client was refused.
     pub(super) fn note_refused(&mut self, now: Now, peer: impl Into<PeerKey>, reject: &Reject) {
+        let peer = peer.into();
         if self.core.metrics.refusals.takes(now)
-            && let Some(visitor) = visitor(self.core, peer.into())
+            && let Some(visitor) = visitor(self.core, peer)
         {
             self.core.metrics.refused(now, visitor, reject);
         }

@@ -17,6 +17,7 @@ mod drain;
 mod engineio_sockets;
 mod flush;
 mod http;
+mod log;
 mod metrics;
 mod moves;
 mod namespaces;

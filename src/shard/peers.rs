@@ -22,6 +22,7 @@ use crate::domain::op::{Op, PushResult, Reply, RoomOp, Scope, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::reject::Reject;
 use crate::shard::core::Core;
+use crate::shard::log::Logging;
 use crate::shard::metrics::Metering;
 use crate::shard::namespaces::Namespacing;
 use crate::shard::raw_sockets::RawSockets;
@@ -172,6 +173,9 @@ impl<'a> Peers<'a> {
     pub(super) fn refuse(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, reject: &Reject) {
         self.core.stats.refusals += 1;
         Metering::on(self.core).note_refused(now, peer, reject);
+        if self.core.metrics.log.has_details() {
+            Logging::on(self.core).refused(now, peer, to, reject);
+        }
         match peer.slot() {
             PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::error(out, reject, to.raw(), now)),
             PeerSlot::SocketIo(_) => self.answer(now, peer, to, &SocketIoAnswer::Refused(reject)),

@@ -103,6 +103,7 @@ impl<'a> RawSockets<'a> {
                     Some((1000 | 1001, _)) | None => Departing::Goodbye,
                     Some(_) => Departing::Left,
                 };
+                self.core.metrics.log.note_closing(close.map_or(1005, |(code, _)| code), "the client closed");
                 self.end(now, slot, departing, |out| match close {
                     Some((code, _)) => ws::encode_close(out, code, ""),
                     None => ws::encode_close_without_code(out),
@@ -158,6 +159,7 @@ impl<'a> RawSockets<'a> {
     /// Closes a connection at the request of its user or an admin: it is not expected back.
     pub(super) fn remove(&mut self, now: Now, slot: ConnSlot) {
         self.notify(now, slot, "removed");
+        self.core.metrics.log.note_closing(4410, "removed");
         self.end(now, slot, Departing::Removed, |out| ws::encode_close(out, 4410, "removed"));
     }
 
@@ -182,6 +184,7 @@ impl<'a> RawSockets<'a> {
             4409 => Departing::Superseded,
             _ => Departing::Left,
         };
+        self.core.metrics.log.note_closing(code, reason);
         self.end(now, slot, departing, |out| ws::encode_close(out, code, reason));
     }
 
@@ -190,6 +193,7 @@ impl<'a> RawSockets<'a> {
     fn end(&mut self, now: Now, slot: ConnSlot, departing: Departing, write: impl FnOnce(&mut Vec<u8>)) {
         self.greet(now, slot);
         Router::on(self.core).detach_connection(now, slot, departing);
+        self.core.metrics.log.end_closing();
         let segment = self.core.net.outbound.encode(write);
         self.core.net.push(slot, segment);
         self.core.net.half_close(now, slot);

@@ -96,6 +96,7 @@ impl<'a> Router<'a> {
 
     /// Removes a connection; nothing refers to it any more.
     pub(super) fn remove_connection(&mut self, slot: ConnSlot) {
+        tracing::debug!(target: "switchboard::connection", connection = %self.core.net.id_of(slot), "closed");
         let net = &mut self.core.net;
         net.outbound.forget(&mut net.conns[slot].queue);
         net.conns.remove(slot);
@@ -189,6 +190,7 @@ impl<'a> Router<'a> {
             ShardMessage::ShardReport { from, report } => self.core.metrics.apply_report(from, *report),
             ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
+            ShardMessage::LogFilter(change) => self.core.metrics.log.filters().apply(now, change),
             ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),
         }
     }

@@ -256,7 +256,6 @@ impl<'a> EngineIo<'a> {
 
     /// Detaches the peers of a session that is over.
     fn session_over(&mut self, now: Now, at: SessionSlot, reason: Reason) {
-        tracing::debug!(shard = self.core.number, session = at.raw(), reason = reason.text(), "session over");
         match reason {
             Reason::PingTimeout => self.core.stats.timed_out += 1,
             Reason::SlowConsumer => self.core.stats.slow_consumers += 1,
@@ -276,6 +275,7 @@ impl<'a> EngineIo<'a> {
             | Reason::SlowConsumer
             | Reason::Replaced => Departing::Lost,
         };
+        self.core.metrics.log.note_session_over(reason);
         for peer in peers.into_iter().map(SocketIoSlot::from_raw) {
             let known = self.core.net.sessions.peers.get(peer);
             let departing = match departing {
@@ -285,6 +285,7 @@ impl<'a> EngineIo<'a> {
             };
             Peers::on(self.core).detach(now, peer.into(), departing);
         }
+        self.core.metrics.log.end_closing();
         if held != NO_CONNECTION {
             let (refusal, held) = (EngineIoRefusal::UnknownSession, ConnSlot::from_raw(held));
             let body = refusal.body().as_bytes();
@@ -340,8 +341,7 @@ impl<'a> EngineIo<'a> {
         match net.sessions.list[at].namespaces.message(spaces, data, limits, &mut gathered) {
             Ok(event) => Namespacing::on(self.core).handle(now, at, event),
             Err(fault) => {
-                let (shard, session, fault) = (self.core.number, at.raw(), fault.text());
-                tracing::debug!(shard, session, fault, "bad packet");
+                tracing::debug!(target: "switchboard::connection", session = at.raw(), fault = fault.text(), "bad packet");
                 return false;
             }
         }

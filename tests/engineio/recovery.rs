@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 
-use support::client::Client;
+use support::client::{Client, End};
 use support::engineio::{Socket, array, event};
 use support::http::{ask, bearer};
+use support::redis::RedisServer;
 use support::server::{Server, token};
 
 /// What a client knows that was accepted.
@@ -258,6 +259,58 @@ fn recovered_client_is_known_by_its_id_in_new_rooms_and_rest() {
     assert_eq!(call("DELETE", &format!("/connections/{}", first.sid), None).status, 200);
     speaker.0.wait_for("peer-left");
     assert_eq!(call("DELETE", &format!("/connections/{}", first.sid), None).status, 404);
+}
+
+/// A recovered client, on the second server if there are two, and the id that it has kept.
+fn recover(servers: &[Server], user: &str) -> (Socket, String) {
+    let (mut socket, _, first) = chat(&servers[0], "camel", user, None, None);
+    join(&mut socket, "camel", "tea");
+    drop(socket);
+    let (socket, _, back) = chat(servers.last().expect("a server"), "camel", user, first.pid.as_deref(), None);
+    assert_eq!(back.sid, first.sid);
+    (socket, first.sid)
+}
+
+#[test]
+fn recovered_client_is_closed_by_admins_under_the_id_it_has_kept() {
+    let redis = RedisServer::start();
+    let url = format!("--set=redis.url={}", redis.url());
+    let grace = "--set=presence.grace_ms=60000";
+    let one = || vec![server(&[grace])];
+    let two = || vec![server(&[grace, &url]), server(&[grace, &url])];
+    for servers in [one(), two()] {
+        for caller in &servers {
+            let (mut socket, id) = recover(&servers, "bob");
+            let call = |user: &str, claims: Value| {
+                let token = bearer(&token(user, &claims));
+                ask(&caller.address, "DELETE", &format!("/connections/{id}"), &[&token], None).status
+            };
+            assert_eq!(call("eve", json!({})), 404, "of another user");
+            assert_eq!(call("root", json!({ "role": "admin" })), 200);
+            while !socket.next().starts_with("41/chat") {}
+            assert_eq!(call("root", json!({ "role": "admin" })), 404);
+        }
+    }
+}
+
+#[test]
+fn resumed_raw_client_is_closed_by_admins_under_its_peer_id() {
+    let server = server(&["--set=presence.grace_ms=60000"]);
+    let mut bob = Client::connect(&server.address, Some(&token("bob", &json!({}))));
+    bob.send(&json!({ "type": "join-room", "roomId": "tea" }));
+    let id = bob.wait_for("room-joined")["peerId"].as_str().expect("a peer id").to_owned();
+    assert_eq!(id, bob.id());
+    let recovery = bob.hello["recoveryToken"].clone();
+    drop(bob);
+    let mut bob = Client::connect(&server.address, Some(&token("bob", &json!({}))));
+    bob.send(&json!({ "type": "resume", "recoveryToken": recovery }));
+    let resumed = bob.wait_for("resumed");
+    let kept = resumed["rooms"]["tea"]["peerId"].as_str().expect("a peer id").to_owned();
+    let root = bearer(&token("root", &json!({ "role": "admin" })));
+    let call = |id: &str| ask(&server.address, "DELETE", &format!("/connections/{id}"), &[&root], None).status;
+    assert_eq!(call(&kept), 200, "{resumed}");
+    assert_eq!(bob.end(), End::Close(4410, "removed".to_owned()));
+    assert_eq!(call(&kept), 404);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod connection_attempts;
 mod drain;
 mod handshakes;
 mod limits;
+mod logging;
 mod malformed_input;
 mod notices;
 mod portable_json;

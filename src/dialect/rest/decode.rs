@@ -26,7 +26,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind, backend, batch};
+use super::{RestCall, RestCallKind, backend, batch, log_filters};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -99,6 +99,9 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::Messages => {
             RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
         }
+        RestCallKind::LogFilters => RestCall::LogFilters,
+        RestCallKind::SetLogFilter => log_filters::set(fields(text()?)?)?,
+        RestCallKind::RemoveLogFilter => RestCall::RemoveLogFilter { filter: named() },
         RestCallKind::ConnectedUsers => {
             RestCall::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED })
         }

@@ -12,6 +12,7 @@ mod backend;
 mod batch;
 mod decode;
 mod encode;
+mod log_filters;
 mod refusal;
 mod route;
 
@@ -19,6 +20,7 @@ pub use backend::{Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
+pub use log_filters::{log_filter, log_filters};
 pub use refusal::{RestRefusal, refuse, status_of};
 pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
 
@@ -29,6 +31,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
+use crate::domain::log_filter::LogSubject;
 use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
 use crate::domain::policy::Action;
 
@@ -79,6 +82,12 @@ pub enum RestCallKind {
     Batch,
     /// `GET /api/v1/rooms/:roomId/messages`.
     Messages,
+    /// `GET /api/v1/log-filters`.
+    LogFilters,
+    /// `POST /api/v1/log-filters`.
+    SetLogFilter,
+    /// `DELETE /api/v1/log-filters/:filterId`.
+    RemoveLogFilter,
     /// `GET /websocket/users/connected`.
     ConnectedUsers,
     /// `GET /websocket/users/:userId/status`.
@@ -100,6 +109,7 @@ impl RestCallKind {
                 Action::Push
             }
             Self::Publish | Self::Batch | Self::Messages => Action::Publish,
+            Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
             Self::CreateRoom
             | Self::Room
             | Self::UpdateRoom
@@ -233,6 +243,20 @@ pub enum RestCall {
         /// The messages.
         range: HistoryRange,
     },
+    /// List the filters of this server's log.
+    LogFilters,
+    /// Log all of a connection, a user or a room for a while.
+    SetLogFilter {
+        /// What is logged.
+        subject: LogSubject,
+        /// The duration.
+        seconds: u64,
+    },
+    /// End a filter of the log.
+    RemoveLogFilter {
+        /// Its id.
+        filter: Name,
+    },
     /// List the connected users.
     ConnectedUsers(UsersPage),
     /// Show whether a user is connected.
@@ -275,6 +299,9 @@ impl RestCall {
             Self::Publish(_) => RestCallKind::Publish,
             Self::Batch(_) => RestCallKind::Batch,
             Self::Messages { .. } => RestCallKind::Messages,
+            Self::LogFilters => RestCallKind::LogFilters,
+            Self::SetLogFilter { .. } => RestCallKind::SetLogFilter,
+            Self::RemoveLogFilter { .. } => RestCallKind::RemoveLogFilter,
             Self::ConnectedUsers(_) => RestCallKind::ConnectedUsers,
             Self::UserStatus { .. } => RestCallKind::UserStatus,
             Self::OwnStatus => RestCallKind::OwnStatus,

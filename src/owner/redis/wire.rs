@@ -540,7 +540,7 @@ pub(super) struct ReplyHeader<'a> {
     /// 1 if the operation itself caused the events of that number.
     #[serde(rename = "f", default)]
     pub(super) caused_events: u8,
-    /// Bit 0: the number of members is to be published; bit 1: that of users.
+    /// Bit 0: the number of members is to be published; bit 1: that of users; bit 2: the room was created.
     #[serde(rename = "d", default)]
     pub(super) due_counts: u8,
     #[serde(rename = "e", default, borrow)]

@@ -3,6 +3,7 @@
 use crate::base::handle::ConnSlot;
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
+use crate::shard::log::Logging;
 use crate::shard::metrics::Metering;
 use crate::shard::sessions::EngineIo;
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use crate::connection::origins::Sender;
 use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
+use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::quota::{CALL_COST, CREATE_COST};
@@ -280,6 +282,9 @@ impl<'a> RestAnswers<'a> {
         }
         let by = request.identity;
         let caller = self.core.net.id_of(slot);
+        if let Some(answer) = self.log_filters(now, &call) {
+            return self.answer(now, slot, answer);
+        }
         let requests = match Calls::on(self.core).first_requests(now, &mut call, &by, caller) {
             Ok(requests) => requests,
             Err(reject) => return self.answer(now, slot, reject.into()),
@@ -296,9 +301,41 @@ impl<'a> RestAnswers<'a> {
         }
     }
 
+    /// The answer to a call on the filters of the log; `None` for other calls.
+    fn log_filters(&mut self, now: Now, call: &RestCall) -> Option<Answer> {
+        let filters = self.core.metrics.log.filters();
+        Some(match call {
+            RestCall::LogFilters => Answer::json(200, rest::log_filters(filters.list(now))),
+            RestCall::SetLogFilter { .. } if !tracing::enabled!(tracing::Level::INFO) => {
+                Reject::invalid("The log has no such lines at this level: set log.level to info or debug").into()
+            }
+            RestCall::SetLogFilter { subject, seconds } => {
+                let id = ids::random_word(&mut self.core.rng, 8).into();
+                match filters.plan(now, id, subject.clone(), *seconds) {
+                    Ok(filter) => {
+                        Logging::on(self.core).change(now, LogFilterChange::Set(filter.clone()));
+                        Answer::json(201, rest::log_filter(&filter))
+                    }
+                    Err(reject) => reject.into(),
+                }
+            }
+            RestCall::RemoveLogFilter { filter } if filters.list(now).iter().all(|known| known.id != *filter) => {
+                Reject::new(Code::NotFound, "No filter of that id").into()
+            }
+            RestCall::RemoveLogFilter { filter } => {
+                Logging::on(self.core).change(now, LogFilterChange::Remove(filter.clone()));
+                Answer::json(204, Vec::new())
+            }
+            _ => return None,
+        })
+    }
+
     /// Sends the requests of a call, all under one number: each to its owner, or to every owner.
     fn send(&mut self, slot: ConnSlot, call: PendingCall, (ops, initial): CallRequests) {
-        let merge = Merge::Limit(call.users_max());
+        let merge = match ops.first() {
+            Some(Op::Query(query)) => Merge::Query(query.clone()),
+            _ => Merge::Limit(call.users_max()),
+        };
         let then = OnReply::Rest(Box::new(call));
         let request = PendingRequest::new(self.core.net.id_of(slot), RequestId::Raw(None), then);
         self.core.send_to_all_owners(request, ops, initial, merge);
@@ -329,6 +366,12 @@ impl<'a> RestAnswers<'a> {
             }
             Err(reject) => return self.answer(now, slot, reject.into()),
         };
+        if let Reply::Pushed(pushed) = &reply
+            && self.core.metrics.log.has_details()
+        {
+            let caller = self.core.net.id_of(slot);
+            Logging::on(self.core).undelivered(now, caller, &pushed.offline);
+        }
         let stats = match &reply {
             Reply::Rooms(rooms) => Some(ServerStats {
                 connections: rooms.connections as u64,
@@ -337,11 +380,6 @@ impl<'a> RestAnswers<'a> {
             }),
             _ => None,
         };
-        if let Reply::Pushed(to) = &reply
-            && !to.offline.is_empty()
-        {
-            tracing::debug!(users = ?to.offline, "push not delivered: no connection");
-        }
         let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
         let location = match (&reply, call.call.kind()) {

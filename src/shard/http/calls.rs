@@ -18,6 +18,7 @@ use crate::domain::op::{
     LogTerms, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp, UsersView,
     message_id,
 };
+use crate::domain::query::{PartialResult, Query};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::user::user_not_found;
 
@@ -146,6 +147,10 @@ impl<'a> Calls<'a> {
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
+            // The shard itself has answered these.
+            RestCall::LogFilters | RestCall::SetLogFilter { .. } | RestCall::RemoveLogFilter { .. } => {
+                Err(Reject::new(Code::Internal, "The call was not answered"))
+            }
             RestCall::ConnectedUsers(page) => {
                 Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
             }
@@ -224,6 +229,11 @@ impl PendingCall {
                 return Ok(CallStep::Request((vec![Op::User(user.clone(), op)], None)));
             }
             (RestCall::Disconnect { socket }, Err(reject))
+                if reject.code == Code::ConnectionNotFound && self.rounds == 0 && self.by.roles().admin =>
+            {
+                return find_shown(socket);
+            }
+            (RestCall::Disconnect { socket }, Err(reject))
                 if reject.code == Code::ConnectionNotFound
                     && self.rounds == 0
                     && ConnectionId::parse(socket).is_some() =>
@@ -296,6 +306,10 @@ impl PendingCall {
                 return Err(connection_not_found());
             }
             (RestCall::Disconnect { .. }, Reply::Connections(list)) => describe(&list),
+            (RestCall::Disconnect { .. }, Reply::PartialResult(PartialResult::Shown(found))) => {
+                let op = ConnectionOp::Close { by: by.clone() };
+                CallStep::Request((vec![Op::Connection(found.ok_or_else(connection_not_found)?, op)], None))
+            }
             (RestCall::Disconnect { socket }, Reply::Described(views)) => {
                 let named = ConnectionId::parse(socket).and_then(|named| shown_as(&views, named));
                 let op = ConnectionOp::Close { by: by.clone() };
@@ -350,6 +364,12 @@ fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> Connec
         return CallStep::Answer(none);
     }
     CallStep::Request((list.iter().map(|connection| Op::Connection(*connection, op(connection))).collect(), Some(none)))
+}
+
+/// Asks all shards for the connection whose client knows it by this id: its user is not known.
+fn find_shown(id: &Name) -> Result<CallStep, Reject> {
+    let id = ConnectionId::parse(id).ok_or_else(connection_not_found)?;
+    Ok(CallStep::Request((vec![Op::Query(Query::Shown(id))], None)))
 }
 
 fn leave(by: &Identity, room: &Name, connection: ConnectionId) -> CallStep {

@@ -16,6 +16,7 @@ use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
 use crate::connection::http::{Http, Phase, Post, ReplyForm as Form};
 use crate::connection::origins::Sender;
 use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
+use crate::domain::reject::{Code, Reject};
 use crate::shard::admission::AdmissionDecision;
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
@@ -151,6 +152,8 @@ impl<'a> Polling<'a> {
             AdmissionDecision::Open(address) => address,
             AdmissionDecision::Wait => return Step::Waits,
             AdmissionDecision::Refused(reject) => {
+                let address = self.core.client_address(now, slot, head);
+                self.core.metrics.log.refused(now, address, &reject);
                 return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
             }
         };
@@ -246,6 +249,13 @@ impl<'a> Polling<'a> {
         used: usize,
         refusal: EngineIoRefusal,
     ) -> Step {
+        // Clients of a session that is over open another one.
+        if refusal != EngineIoRefusal::UnknownSession {
+            let address = self.core.client_address(now, slot, head);
+            let is_forbidden = refusal == EngineIoRefusal::Forbidden;
+            let code = if is_forbidden { Code::Forbidden } else { Code::InvalidMessage };
+            self.core.metrics.log.refused(now, address, &Reject::new(code, refusal.message()));
+        }
         let mut form = self.core.net.reply_form(slot, head);
         let is_upgrade = head.list_contains("upgrade", "websocket");
         // A body that nobody reads could not be told from the next request.

@@ -42,7 +42,10 @@ impl<'a> Upgrade<'a> {
         let address = match self.core.admit(now, slot, head) {
             AdmissionDecision::Open(address) => address,
             AdmissionDecision::Wait => return Step::Waits,
-            AdmissionDecision::Refused(reject) => return self.refuse_head(now, slot, head, used, reject.into()),
+            AdmissionDecision::Refused(reject) => {
+                self.core.metrics.log.refused(now, self.core.client_address(now, slot, head), &reject);
+                return self.refuse_head(now, slot, head, used, reject.into());
+            }
         };
         match self.try_upgrade(now, slot, head, address) {
             Ok(()) => {

@@ -89,6 +89,12 @@ impl Recovery {
         self.lost.add_to(now, stats);
     }
 
+    /// The raw connection that goes by this peer id in a room.
+    pub(super) fn peer_named(&self, name: &str) -> Option<PeerKey> {
+        let raw = self.appearances.iter().filter(|((peer, _), _)| peer.socketio().is_none());
+        raw.filter(|(_, shown)| shown.peer.as_deref() == Some(name)).map(|((peer, _), _)| *peer).min()
+    }
+
     /// Panics unless all that is kept belongs to peers that are here.
     pub(super) fn check_invariants(&self, net: &Net) {
         for (peer, _) in self.appearances.keys() {

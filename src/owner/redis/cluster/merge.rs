@@ -21,6 +21,7 @@ use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
 use crate::owner::redis::cluster::node_message::{NodeQuery, NodeResult, reject, watched};
 use crate::owner::redis::cluster::online::OnlineMerge;
+use crate::owner::redis::wire::WireConnectionId;
 
 /// Users that each node names for counts, so that those of several nodes count once.
 const COUNTED_USERS: usize = 1_000;
@@ -78,6 +79,7 @@ impl ClusterQuery {
             Self::Query(Query::LastMessages(rooms)) => {
                 NodeQuery::LastMessages(rooms.iter().map(|room| (**room).into()).collect())
             }
+            Self::Query(Query::Shown(id)) => NodeQuery::Shown(WireConnectionId(*id)),
             Self::Query(Query::Incidents(filter)) => NodeQuery::Incidents((&**filter).into()),
             Self::Query(Query::Overview) => NodeQuery::Watched,
             Self::Query(Query::Totals) => NodeQuery::Totals,
@@ -300,7 +302,12 @@ fn merge(query: &Query, parts: Vec<NodeResult>, found: Vec<Reply>) -> PartialRes
             let known = listed(&parts).map_or(0, |(total, _)| total);
             PartialResult::PresenceStats(OnlineMerge::merge(parts).stats(known))
         }
-        Query::SessionStats | Query::LastMessages(_) | Query::Incidents(_) | Query::Overview | Query::Totals => {
+        Query::SessionStats
+        | Query::LastMessages(_)
+        | Query::Shown(_)
+        | Query::Incidents(_)
+        | Query::Overview
+        | Query::Totals => {
             let mut parts = parts.into_iter().filter_map(NodeResult::into_partial);
             let mut all = parts.next().unwrap_or_else(|| empty(query));
             parts.for_each(|part| all.add(part, query));
@@ -311,6 +318,7 @@ fn merge(query: &Query, parts: Vec<NodeResult>, found: Vec<Reply>) -> PartialRes
 
 fn empty(query: &Query) -> PartialResult {
     match query {
+        Query::Shown(_) => PartialResult::Shown(None),
         Query::Incidents(_) => PartialResult::Incidents(Vec::new()),
         Query::LastMessages(rooms) => PartialResult::LastMessages(vec![0; rooms.len()]),
         Query::Overview => PartialResult::Overview(Box::new(watched(Vec::new(), Vec::new(), Vec::new()))),

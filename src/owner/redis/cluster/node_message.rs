@@ -64,6 +64,8 @@ pub(super) enum NodeQuery {
     Sessions,
     /// Numbers of the last messages of rooms.
     LastMessages(Vec<Box<str>>),
+    /// The connection whose client knows it by this id.
+    Shown(WireConnectionId),
     /// Incidents of connections.
     Incidents(WireFilter),
     /// Clients of connections, for an overview.
@@ -95,6 +97,7 @@ pub(super) enum NodeResult {
     Sessions(u64, u64, u64, u64, #[serde(default)] Vec<(Box<str>, u64)>),
     /// Numbers of the last messages of rooms, 0 of a room without members on the node.
     LastMessages(Vec<u64>),
+    Shown(Option<WireConnectionId>),
     Incidents(Vec<WireIncident>),
     /// Addresses, user agents, last incidents.
     Watched(Vec<(IpAddr, u64)>, Vec<(Box<str>, u64)>, Vec<WireIncident>),
@@ -189,6 +192,7 @@ impl NodeResult {
                 Self::Session((*session.user).into(), session.dialect, session.connected_at)
             }
             Ok(Reply::PartialResult(PartialResult::SessionStats(stats))) => Self::sessions(&stats),
+            Ok(Reply::PartialResult(PartialResult::Shown(id))) => Self::Shown(id.map(WireConnectionId)),
             Ok(Reply::PartialResult(PartialResult::Incidents(incidents))) => {
                 Self::Incidents(incidents.iter().map(Into::into).collect())
             }
@@ -237,6 +241,7 @@ impl NodeResult {
                 PartialResult::SessionStats(SessionStats { sessions, tokens, queued, age_ms, waiting })
             }
             Self::LastMessages(last) => PartialResult::LastMessages(last),
+            Self::Shown(id) => PartialResult::Shown(id.map(|id| id.0)),
             Self::Incidents(incidents) => {
                 PartialResult::Incidents(incidents.into_iter().filter_map(WireIncident::incident).collect())
             }

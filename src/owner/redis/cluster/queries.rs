@@ -256,6 +256,7 @@ impl ClusterQueries {
                 NodeResult::LastMessages(names.iter().map(|room| rooms.last_message(room)).collect())
             }
             NodeQuery::Sessions => return self.query_shards(turn, asker, Query::SessionStats),
+            NodeQuery::Shown(id) => return self.query_shards(turn, asker, Query::Shown(id.0)),
             NodeQuery::Incidents(filter) => {
                 return self.query_shards(turn, asker, Query::Incidents(filter.filter().into()));
             }

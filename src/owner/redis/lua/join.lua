@@ -7,6 +7,7 @@ if why then
   if may_create == '0' then return refuse(why) end
   make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false)
   each('PEXPIRE', JOINED_ROOM_IDLE_MS)
+  due = due + 4
 end
 touch()
 local answer, refused = join(seat, is_admin)

@@ -281,7 +281,7 @@ end
 local function note_online()
   if room.socketio_count > 0 then
     call('HSET', key, 'w', 1)
-    if due < 2 then due = due + 2 end
+    if due % 4 < 2 then due = due + 2 end
   else
     call('HDEL', key, 'w')
   end

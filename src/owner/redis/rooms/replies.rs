@@ -30,6 +30,9 @@ const COUNT_EVERY_MS: u64 = 1_000;
 /// A room with Socket.IO peers publishes its users once in this time, in milliseconds.
 const ONLINE_EVERY_MS: u64 = 100;
 
+/// The target of log lines about rooms.
+const ROOM_LOG: &str = "switchboard::room";
+
 #[derive(Deserialize)]
 struct SentReply {
     id: WireMessageId,
@@ -148,6 +151,7 @@ impl Rooms {
         }
         let (joins, leaves) = membership_change(&purpose, &reply);
         if reply.is_ok() {
+            log_success(&name, &purpose, &header);
             note_success(turn, &name, &purpose);
         }
         let reply = OrderedReply { to, reply, joins, leaves };
@@ -179,6 +183,18 @@ fn reply_to(
             Ok(Reply::Published(vec![Publication { part: *part, outcome }]))
         }
         _ => Err(refusals::of(why, field)),
+    }
+}
+
+/// Logs the beginning and the end of rooms. Redis itself ends those that are idle.
+fn log_success(room: &Name, purpose: &RoomCall, header: &ReplyHeader<'_>) {
+    match purpose {
+        RoomCall::Create => tracing::info!(target: ROOM_LOG, room = &**room, "room created"),
+        RoomCall::Join(_) if header.due_counts & 4 != 0 => {
+            tracing::info!(target: ROOM_LOG, room = &**room, "room created");
+        }
+        RoomCall::Close => tracing::info!(target: ROOM_LOG, room = &**room, reason = "closed", "room ended"),
+        _ => {}
     }
 }
 
