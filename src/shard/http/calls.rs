@@ -159,9 +159,8 @@ impl<'a> Calls<'a> {
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
-            // The shard itself has answered these.
             RestCall::LogFilters | RestCall::SetLogFilter { .. } | RestCall::RemoveLogFilter { .. } => {
-                Err(Reject::new(Code::Internal, "The call was not answered"))
+                Err(unanswered())
             }
             RestCall::ConnectedUsers(page) => {
                 Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
@@ -512,6 +511,11 @@ fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> Connec
 fn find_shown(id: &Name) -> Result<CallStep, Reject> {
     let id = ConnectionId::parse(id).ok_or_else(connection_not_found)?;
     Ok(CallStep::Request((vec![Op::Query(Query::Shown(id))], None)))
+}
+
+/// The refusal of a call that the shard itself should have answered.
+fn unanswered() -> Reject {
+    Reject::new(Code::Internal, "The call was not answered")
 }
 
 fn leave(by: &Identity, room: &Name, connection: ConnectionId) -> CallStep {
