@@ -153,18 +153,15 @@ impl<'a> Calls<'a> {
             RestCall::Publish(publish) => Ok(self.publish(now, by, publish, caller)),
             RestCall::Batch(batch) if batch.has_rooms() => Ok(batch_to_rooms(by, batch, caller)),
             RestCall::Batch(batch) => {
-                let first = batch.next_push().expect("invariant: a batch has a message");
-                Ok(self.publish(now, by, first, caller))
+                Ok(self.publish(now, by, batch.next_push().expect("invariant: a batch has a message"), caller))
             }
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
-            RestCall::LogFilters | RestCall::SetLogFilter { .. } | RestCall::RemoveLogFilter { .. } => {
-                Err(unanswered())
-            }
             RestCall::ConnectedUsers(page) => {
                 Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
             }
+            _ => Err(unanswered()),
         }
     }
 
