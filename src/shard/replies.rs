@@ -26,7 +26,7 @@ use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::appearances::Appearances;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
-use crate::shard::requests::{OnReply, PendingRequest, RequestRef};
+use crate::shard::requests::{HostRequest, OnReply, PendingRequest, RequestRef};
 use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
 
@@ -118,10 +118,7 @@ impl<'a> Replies<'a> {
                 self.synced(now, peer, id, then, reply)
             }
             (OnReply::Joined { .. }, Err(reject)) => self.join_refused(now, peer, id, reject),
-            (OnReply::HostAction(it), Err(reject)) => {
-                self.audit(now, peer, it.action, (&it.room, it.on.as_ref()), reject.code.as_str());
-                Peers::on(self.core).refuse(now, peer, id, &reject);
-            }
+            (OnReply::HostAction(it), reply) => self.host_action_decided(now, peer, id, &it, reply),
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
                 Peers::on(self.core).add_member(now, peer, id, &joined);
@@ -154,10 +151,6 @@ impl<'a> Replies<'a> {
             (OnReply::Media { room, media }, Ok(_)) => {
                 Appearances::on(self.core).set_media(now, peer, &room, media);
                 Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
-            }
-            (OnReply::HostAction(it), Ok(_)) => {
-                self.audit(now, peer, it.action, (&it.room, it.on.as_ref()), "done");
-                self.host_action_done(now, peer, id, (&it.room, it.action));
             }
             (OnReply::Refusal, Ok(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
             (
@@ -249,12 +242,23 @@ impl<'a> Replies<'a> {
         }
     }
 
-    fn host_action_done(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, (room, action): (&Name, &str)) {
-        match peer.slot() {
-            PeerSlot::Raw(slot) => {
-                self.core.net.send_raw(slot, |out| raw::host_action(out, room, action, id.raw(), now));
+    /// The owner of a room has carried out or refused an action of its host.
+    fn host_action_decided(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        it: &HostRequest,
+        reply: Result<Reply, Reject>,
+    ) {
+        let outcome = reply.as_ref().map_or_else(|reject| reject.code.as_str(), |_| "done");
+        self.audit(now, peer, it.action, (&it.room, it.on.as_ref()), outcome);
+        match (reply, peer.slot()) {
+            (Err(reject), _) => Peers::on(self.core).refuse(now, peer, id, &reject),
+            (Ok(_), PeerSlot::Raw(slot)) => {
+                self.core.net.send_raw(slot, |out| raw::host_action(out, &it.room, it.action, id.raw(), now));
             }
-            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
+            (Ok(_), PeerSlot::SocketIo(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
         }
     }
 

@@ -28,12 +28,12 @@ use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::assess;
 use crate::domain::op::{HostClaim, Op, Reply, RoomOp, UserOp};
 use crate::domain::query::PartialResult;
-use crate::domain::quota::{CALL_COST, CREATE_COST};
 use crate::domain::reject::{Code, Reject};
 use crate::message::redis;
 use crate::pages;
 use crate::shard::audit::{AuditedAction, RefusalCause};
 use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall, host_key};
+use crate::shard::http::heads::{check_protocol, cost_of, list_part};
 use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
 
 /// An answer, before it is written in the form its request wants.
@@ -566,39 +566,10 @@ fn file(page: Option<pages::WebPage>, head: &RequestHead<'_>) -> Result<Routed, 
     Ok(Routed::Answered(Answer::page(page, head)))
 }
 
-/// The part of a list that a call's query names.
-/// Refuses requests for a WebSocket that are not for `/ws`, and others that are.
-fn check_protocol(head: &RequestHead<'_>) -> Result<(), RestRefusal> {
-    if head.path() == "/ws" {
-        return Err(RestRefusal::of_status(426, "This is a WebSocket endpoint: send Upgrade: websocket"));
-    }
-    if head.list_contains("upgrade", "websocket") {
-        let text = "No WebSocket is served here: connect to /ws, or with a Socket.IO client, which uses /socket.io/";
-        return Err(RestRefusal::of_status(404, text));
-    }
-    Ok(())
-}
-
-fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Option<ListPart>, Reject> {
-    Ok(match call {
-        kind if kind.is_paged() => Some(ListPart::Users(rest::page(query)?)),
-        RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(query)?)),
-        _ => None,
-    })
-}
-
 /// The check that the caller may make the room that these requests make.
 fn room_count((ops, _): &CallRequests) -> Option<UserOp> {
     ops.iter().find_map(|op| match op {
         Op::Room(room, RoomOp::Create { .. }) => Some(UserOp::CountRoom { room: Some(room.clone()), is_made: false }),
         _ => None,
     })
-}
-
-/// The cost of a call to its caller's budget.
-fn cost_of(call: RestCallKind) -> u32 {
-    match call {
-        RestCallKind::CreateMeeting | RestCallKind::CreateRoom => CREATE_COST,
-        _ => CALL_COST,
-    }
 }

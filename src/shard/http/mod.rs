@@ -2,6 +2,7 @@
 
 pub(super) mod answer;
 pub(super) mod calls;
+mod heads;
 pub(super) mod polling;
 pub(super) mod upgrade;
 
@@ -179,11 +180,7 @@ impl<'a> HttpRequests<'a> {
             RestAnswers::on(self.core).refuse_socket(now, slot);
             return Step::Broken;
         }
-        if let Err(reject) = self.check_address(now, slot, head) {
-            return Upgrade::on(self.core).refuse_head(now, slot, head, used, reject.into());
-        }
-        if self.core.net.remotes.listener(slot) == ListenerRole::Admin && self.is_for_clients(head.path()) {
-            let refusal = RestRefusal::from(RestRouteFault::NotFound);
+        if let Err(refusal) = self.check_place(now, slot, head) {
             return Upgrade::on(self.core).refuse_head(now, slot, head, used, refusal);
         }
         if head.path() == "/ws" && head.header("upgrade").is_some() {
@@ -232,11 +229,15 @@ impl<'a> HttpRequests<'a> {
         }
     }
 
-    /// Whether a path is of WebSockets and sessions, which listeners for operators do not serve.
-    fn is_for_clients(&self, path: &str) -> bool {
-        path == "/ws" || self.core.net.application(path).is_some()
+    /// Refuses requests of blocked addresses, and, on a listener for operators, those for WebSockets and sessions.
+    fn check_place(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
+        self.check_address(now, slot, head)?;
+        let is_for_clients = head.path() == "/ws" || self.core.net.application(head.path()).is_some();
+        if is_for_clients && self.core.net.remotes.listener(slot) == ListenerRole::Admin {
+            return Err(RestRouteFault::NotFound.into());
+        }
+        Ok(())
     }
-
     /// Refuses requests of addresses that an admin has blocked, except for the server's health, and on a listener for
     /// operators: an admin that is blocked by mistake can undo it there.
     fn check_address(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), Reject> {
