@@ -17,7 +17,8 @@ end
 if is_made == '1' then is_full = call('ZCARD', made_key) >= most end
 local oldest = {}
 if 2 * call('ZCARD', made_key) >= most then
-  oldest = call('ZRANGE', made_key, 0, MADE_CHECKED - 1)
+  -- A new entry can be of a room that is being made.
+  oldest = call('ZRANGEBYSCORE', made_key, '-inf', now - NEW_ENTRY_MS, 'LIMIT', 0, MADE_CHECKED)
   for _, known in ipairs(oldest) do call('ZADD', made_key, 'XX', now, known) end
 end
 return '{"f":' .. (is_full and 1 or 0) .. ',"mr":' .. (#oldest > 0 and cjson.encode(oldest) or '[]') .. '}'

@@ -33,7 +33,8 @@ pub(crate) enum RoomCall {
     Join(ConnectionId),
     Return(Box<PendingReturn>),
     Leave(ConnectionId),
-    Close,
+    /// With the user who closes it.
+    Close(Name),
     /// The connection's membership ends.
     Vanish(ConnectionId),
     /// The connection's membership ends after the grace period, unless the connection returns.
@@ -156,7 +157,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             let arguments = vec![user(&by), admin(&by), optional(page.after.as_deref()), number(page.limit as u64)];
             (&scripts::LIST_USERS, RoomCall::Roster, arguments)
         }
-        RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close, host(&by).into()),
+        RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close(by.by.user_name()), host(&by).into()),
     }
 }
 

@@ -96,7 +96,7 @@ impl Rooms {
             | RoomCall::Publish(_)
             | RoomCall::Create
             | RoomCall::Leave(_) => {}
-            RoomCall::Close | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
+            RoomCall::Close(_) | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
             RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online => {}
             RoomCall::Purge(_) | RoomCall::CheckListed | RoomCall::CheckMade(_) => {}
         }

@@ -193,7 +193,7 @@ fn log_success(room: &Name, purpose: &RoomCall, header: &ReplyHeader<'_>) {
         RoomCall::Join(_) if header.due_counts & 4 != 0 => {
             tracing::info!(target: ROOM_LOG, room = &**room, "room created");
         }
-        RoomCall::Close => tracing::info!(target: ROOM_LOG, room = &**room, reason = "closed", "room ended"),
+        RoomCall::Close(_) => tracing::info!(target: ROOM_LOG, room = &**room, reason = "closed", "room ended"),
         _ => {}
     }
 }
@@ -205,7 +205,11 @@ fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
             let deadline = Deadline::Room(name.clone(), RoomDeadline::RemoveMember(*connection));
             turn.after(turn.node.rules.presence_grace_ms, deadline);
         }
-        RoomCall::Close => turn.node.registry.delist(name.clone()),
+        RoomCall::Close(by) => {
+            turn.node.registry.delist(name.clone());
+            // Mostly the host; a room that an admin has closed is found gone later.
+            turn.forget_made(by.clone(), name);
+        }
         _ => {}
     }
 }
@@ -279,7 +283,7 @@ fn schedule_counts(turn: &mut OwnerTurn<'_>, name: &Name, due: u8) {
 /// Decodes an answer; lists of members have at most `most` entries.
 fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: usize) -> Result<Reply, Reject> {
     Ok(match purpose {
-        RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close => Reply::Done,
+        RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close(_) => Reply::Done,
         RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) => Reply::Done,
         RoomCall::CheckListed | RoomCall::CheckMade(_) => Reply::Done,
         RoomCall::Create | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
