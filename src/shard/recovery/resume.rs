@@ -141,6 +141,10 @@ impl<'a> Resume<'a> {
         let mut unknown: Vec<Name> = cursors.iter().map(|cursor| cursor.room.clone()).collect();
         let (mut awaited, mut banned) = (Vec::new(), Vec::new());
         for position in session.rooms {
+            // A session that an earlier version has stored may have a room twice.
+            if awaited.iter().any(|known: &Position| known.room == position.room) {
+                continue;
+            }
             unknown.retain(|room| *room != position.room);
             if let Err(reject) = self.core.revocations.list().check_member(now, &position.room, by.user()) {
                 banned.push((position.room, Err(reject)));
@@ -224,7 +228,10 @@ impl<'a> Resume<'a> {
         match peer.slot() {
             PeerSlot::Raw(slot) => {
                 if let Ok(returned) = &outcome {
-                    self.cork(slot);
+                    // Only the end of the recovery lets the bytes go.
+                    if self.core.recovery.resumes.contains_key(&slot) {
+                        self.cork(slot);
+                    }
                     self.rejoin(peer, returned, shown, returned.joined.seq);
                 }
                 let user = self.core.net.identity(slot).map(|identity| identity.user_name());

@@ -101,6 +101,9 @@ impl<'a> KeptSessions<'a> {
             }
         };
         let (connection, secret) = (net.id_of(peer), self.secret_of(peer));
+        // A room that the client has joined meanwhile is there once, with its position as a member.
+        let is_joined = |room: &Name| own.iter().any(|own| own.room == *room);
+        let awaited: Vec<Position> = awaited.iter().filter(|awaited| !is_joined(&awaited.room)).cloned().collect();
         let session = Session {
             token: TokenHash(recovery::hash(&secret)),
             user,
@@ -109,7 +112,7 @@ impl<'a> KeptSessions<'a> {
             active_at: now.wall,
             expires_at,
             dialect,
-            rooms: own.into_iter().chain(awaited.iter().cloned()).collect(),
+            rooms: own.into_iter().chain(awaited).collect(),
         };
         Some((recovery::connection_of(&secret).unwrap_or(connection), session))
     }
