@@ -32,7 +32,7 @@ const OTHERS_MS: u64 = 1_000;
 /// Time in which they are not asked again after that, in milliseconds.
 const NOT_ASKED_MS: u64 = 100;
 
-/// The outcome of [`MakingRoom::make`].
+/// The outcome of an attempt to make room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vacancy {
     /// A connection is closed at the end of the turn.
