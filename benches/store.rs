@@ -95,6 +95,7 @@ impl Bench {
                 room,
                 epoch: epoch.clone(),
                 host: host.clone(),
+                maker: host.user_name(),
                 created_at: wall(),
                 history: true,
                 retention: Retention::default(),

@@ -46,7 +46,7 @@ impl Room {
             self.log.commit_unstored();
         } else if seq.is_some() {
             if self.log.take_unmade() {
-                context.records.push(Record::RoomMade(Box::new(self.made(context.rules))));
+                context.records.push(Record::RoomMade(Box::new(self.made(context.rules, message.sender.user_name()))));
             }
             let (message, epoch) = (message.clone(), self.log.epoch().clone());
             let client_message_id = draft.client_message_id;

@@ -123,6 +123,8 @@ pub struct MadeRoom {
     pub epoch: Name,
     /// Its host. The e-mail address is not stored.
     pub host: Identity,
+    /// The user whom it counts for: its creator, or the sender of its first message. A room can have no host.
+    pub maker: Name,
     /// The time of its creation, in milliseconds since 1970.
     pub created_at: u64,
     /// Whether its messages are stored.

@@ -143,12 +143,13 @@ impl Room {
         is_idle.then(|| self.active_mono + idle_ms)
     }
 
-    pub(crate) fn made(&self, rules: &RoomRules) -> MadeRoom {
+    pub(crate) fn made(&self, rules: &RoomRules, maker: Name) -> MadeRoom {
         let terms = self.log.terms();
         MadeRoom {
             room: self.id.clone(),
             epoch: self.log.epoch().clone(),
             host: self.host.clone(),
+            maker,
             created_at: self.created_at,
             history: terms.history.unwrap_or(rules.history),
             retention: terms.retention,

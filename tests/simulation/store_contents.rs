@@ -138,7 +138,7 @@ impl StoreContents {
                 StorageReply::Directs { directs: all[..count].to_vec(), complete: count == all.len() }
             }
             StorageQuery::MadeRooms { user } => {
-                let made = self.rooms().filter(|room| room.stored.made.host.user() == &**user);
+                let made = self.rooms().filter(|room| room.stored.made.maker == *user);
                 StorageReply::MadeRooms(made.count() as u64)
             }
             StorageQuery::DirectBytes { user } => {

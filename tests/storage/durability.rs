@@ -34,8 +34,10 @@ fn slow_disk_delays_receipts_and_shows_in_lag() {
     for _ in 0..100 {
         assert!(fixture.receipt().outcome.is_ok());
     }
-    let health = fixture.health();
-    assert_eq!((health.state, health.lag_ms, health.waiting_bytes), (StorageState::Good, 0, 0));
+    wait_until("nothing waits", || {
+        let health = fixture.health();
+        (health.state, health.lag_ms, health.waiting_bytes) == (StorageState::Good, 0, 0)
+    });
     assert_eq!(fixture.messages("r").len(), 100);
 }
 

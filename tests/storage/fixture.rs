@@ -270,6 +270,7 @@ pub(crate) fn made(name: &str, profile: Option<Profile>, retention: Retention) -
         room: name.into(),
         epoch: "epoch".into(),
         host: person("host"),
+        maker: "host".into(),
         created_at: BEGINNING,
         history: true,
         retention,

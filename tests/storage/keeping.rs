@@ -133,6 +133,7 @@ impl History {
             room,
             epoch: format!("epoch {}", self.made).into(),
             host: Identity::new("host", self.maybe("The host"), None, roles),
+            maker: "host".into(),
             created_at: now,
             history: self.rng.below(4) != 0,
             retention: Retention { messages: self.maybe(0), age_ms: self.maybe(0) },

@@ -94,7 +94,7 @@ impl RoomStore {
             return Ok(Some(self.created(turn, room)));
         }
         turn.check_store()?;
-        let record = Record::RoomMade(Box::new(room.made(turn.rules())));
+        let record = Record::RoomMade(Box::new(room.made(turn.rules(), by.user_name())));
         room.log.note_made();
         turn.hold([record], PendingEffect::RoomCreation(Box::new(room)));
         Ok(None)

@@ -156,7 +156,7 @@ statements! {
         users: "SELECT count(*) FROM user WHERE seen_at IS NOT NULL";
         directs: format!("SELECT {} FROM direct WHERE user = (SELECT number FROM user WHERE name = ?1)
             ORDER BY number LIMIT ?2", rows::DIRECT);
-        made_rooms: "SELECT count(*) FROM room WHERE host = ?1 AND name IS NOT NULL";
+        made_rooms: "SELECT count(*) FROM room WHERE maker = ?1 AND name IS NOT NULL";
         direct_bytes: format!("SELECT ifnull(sum({}), 0) FROM direct
             WHERE user = (SELECT number FROM user WHERE name = ?1)", rows::DIRECT_BYTES);
         session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);

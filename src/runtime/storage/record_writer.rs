@@ -55,8 +55,8 @@ statements! {
             FROM room WHERE name = ?1";
         make_room: "INSERT INTO room(name, epoch, host, host_username, host_roles, created_at, history, keep_messages,
             keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption,
-            description, host_key)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
+            description, host_key, maker)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
             RETURNING number";
         change_room: "UPDATE room SET title = ifnull(?2, title), description = ifnull(?3, description)
             WHERE number = ?1 AND has_profile";
@@ -221,6 +221,7 @@ impl<'c> RecordWriter<'c> {
                 profile.and_then(|profile| profile.encryption.as_deref()),
                 profile.and_then(|profile| profile.description.as_deref()),
                 profile.and_then(|profile| profile.host_key).map(|key| key.0),
+                &*made.maker,
             ],
             |row| row.get(0),
         )?;

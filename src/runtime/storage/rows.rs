@@ -40,7 +40,7 @@ pub(super) const REVOCATION: &str = "subject, until, reason, issued_before, made
 /// Columns of [`made_room`].
 pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
     keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption, description, \
-    host_key, is_locked";
+    host_key, is_locked, maker";
 
 /// A count or time as a database integer. Larger values become the maximum.
 pub(super) fn int(number: u64) -> i64 {
@@ -151,6 +151,7 @@ pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
         room: text(row, 0)?,
         epoch: text(row, 1)?,
         host: Identity::new(row.get_ref(2)?.as_str()?, username.as_deref(), None, roles(row, 4)?),
+        maker: optional_text(row, 19)?.unwrap_or_default(),
         created_at: nat(row, 5)?,
         history: row.get(6)?,
         retention: Retention { messages: bound(7)?, age_ms: bound(8)? },

@@ -21,7 +21,7 @@ const STEPS: [&str; 9] = [
     NAMES_OF_SENDERS,
     EVENTS_OF_MESSAGES,
     DESCRIPTIONS_OF_ROOMS,
-    ROOMS_BY_HOST,
+    ROOMS_BY_MAKER,
     REVOCATIONS_AND_HOSTS,
 ];
 
@@ -172,8 +172,9 @@ const DESCRIPTIONS_OF_ROOMS: &str = "
     ALTER TABLE room ADD COLUMN description TEXT;
 ";
 
-const ROOMS_BY_HOST: &str = "
-    CREATE INDEX room_host ON room(host);
+const ROOMS_BY_MAKER: &str = "
+    ALTER TABLE room ADD COLUMN maker TEXT;      -- NULL: an earlier version made it
+    CREATE INDEX room_maker ON room(maker);
 ";
 
 const REVOCATIONS_AND_HOSTS: &str = "
