@@ -112,7 +112,9 @@ impl RecoveringClient {
     /// It did not come back into a room. Was there a reason?
     fn not_back(&self, room: &str, code: &str, is_excused: bool, net: &Network) {
         let Some(place) = self.rooms.get(room) else { return };
-        let is_kept = net.store.as_ref().is_some_and(|store| store.contents.room(room).is_some());
+        // After a crash another room of that name can have begun before the answer is read.
+        let kept = net.store.as_ref().and_then(|store| store.contents.room(room));
+        let is_kept = kept.is_some_and(|kept| *kept.stored.made.epoch == *place.epoch);
         let is_right = match code {
             // Just before a crash, it may not have been noted yet that it is in there.
             "NOT_IN_ROOM" => place.crashes != self.crashes || place.calm.is_none() || place.calm != calm(net),

@@ -122,6 +122,7 @@ impl RestClient {
             (Call::Make, 201) => {
                 let room = json["roomId"].as_str().or(json["room"]["roomId"].as_str()).expect("a room");
                 assert!(book.made.insert(room.to_owned()), "{room} was made twice");
+                book.ever_made.insert(room.to_owned());
             }
             (Call::Close(room), 204) => {
                 book.made.remove(room);

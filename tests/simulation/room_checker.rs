@@ -51,6 +51,8 @@ pub(crate) struct RoomChecker {
     pub(crate) wishes: Vec<(usize, String, String)>,
     /// Rooms made by REST that were not closed since.
     pub(crate) made: BTreeSet<String>,
+    /// All rooms made by REST: what their members are told of them can come after the answer to the call that closed them.
+    pub(crate) ever_made: BTreeSet<String>,
     /// Calls that may have made or closed a room and were never answered.
     pub(crate) unknown_calls: usize,
     /// Users who said themselves how they are.
@@ -197,7 +199,8 @@ impl RoomChecker {
         let others: BTreeSet<&str> = self.members(&own.room).filter(|name| *name != own.name).collect();
         let members = others.len() as u64 + 1;
         // Of more named users than members it is told once; those who come and go after that do not change it.
-        let may_lag = self.made.contains(&own.room) && (members..=members + USERS.len() as u64).contains(&own.count);
+        let may_lag =
+            self.ever_made.contains(&own.room) && (members..=members + USERS.len() as u64).contains(&own.count);
         let is_right = may_lag || self.is_count(&own.room, own.count, members);
         assert!(is_right, "{} in {} knows of {} members, not {members}", own.name, own.room, own.count);
         if self.announces_all {
@@ -215,7 +218,7 @@ impl RoomChecker {
     /// Whether a room may be said to have `count` participants: its members, or in one that was made by REST the users
     /// who were named for it, if they are more.
     pub(crate) fn is_count(&self, room: &str, count: u64, members: u64) -> bool {
-        let named = if self.made.contains(room) { USERS.len() as u64 } else { 0 };
+        let named = if self.ever_made.contains(room) { USERS.len() as u64 } else { 0 };
         count == members || (members < count && 1 < count && count <= named)
     }
 
