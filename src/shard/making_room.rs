@@ -27,7 +27,7 @@ const LOOK_AGAIN_MS: u64 = 5;
 const ASK_AGAIN_MS: u64 = 50;
 
 /// Time that other shards have to close a connection, in milliseconds.
-const OTHERS_MS: u64 = 1_000;
+const OTHERS_MS: u64 = 250;
 
 /// Time in which they are not asked again after that, in milliseconds.
 const NOT_ASKED_MS: u64 = 100;

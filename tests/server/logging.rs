@@ -24,7 +24,13 @@ struct LoggedServer {
 impl LoggedServer {
     fn start(level: &str, settings: &[&str]) -> Self {
         let level = format!("log.level={level}");
-        let usual = ["log.format=json", "rooms.create_on_join=always", "presence.scope=none", "drain.seconds=0"];
+        let usual = [
+            "log.format=json",
+            "audit.format=json",
+            "rooms.create_on_join=always",
+            "presence.scope=none",
+            "drain.seconds=0",
+        ];
         let mut arguments = vec!["--shards", "2", "--set", &level];
         usual.iter().chain(settings).for_each(|setting| arguments.extend(["--set", setting]));
         let mut server = Server::spawn(command(&arguments, &[]).stderr(Stdio::piped()));

@@ -380,7 +380,7 @@ local function some_members()
   local count = call('HLEN', members_key)
   if count <= 2 * announce + 1 then return call('HVALS', members_key), count end
   local texts = {}
-  for at, text in ipairs(call('HRANDFIELD', members_key, announce + 1, 'WITHVALUES')) do
+  for at, text in ipairs(call('HRANDFIELD', members_key, math.min(announce + 1, MEMBERS_SAMPLED), 'WITHVALUES')) do
     if at % 2 == 0 then texts[#texts + 1] = text end
   end
   return texts, count
