@@ -74,7 +74,9 @@ impl<'a> MakingRoom<'a> {
         if let Some((_, slot)) = own
             && (is_asked || !has_others)
         {
+            // Another shard can take the place: then the others are asked at once, not after the pause that follows a refusal.
             idlest.asked_since = 0;
+            idlest.next_ask = 0;
             self.close(now, slot);
             return Vacancy::Made;
         }

@@ -137,7 +137,7 @@ fn is_closed(stream: &TcpStream) -> bool {
 
 #[test]
 fn full_server_closes_idle_sockets_for_new_clients() {
-    for shards in [1] {
+    for shards in [1, 3] {
         let server = Server::of_shards(shards, &["limits.connections=12"]);
         let connect = |n: usize| Client::connect(&server.address, Some(&token(&format!("user-{n}"), &json!({}))));
         let mut clients: Vec<Client> = (0..3).map(connect).collect();
