@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::json;
 use support::client::Client;
-use support::process::wait_until;
+use support::process::{Kept, wait_until};
 use support::server::{SECRET, Server, token};
 use support::tcp_client::TcpClient;
 
@@ -431,12 +431,9 @@ fn closed_standard_output_does_not_stop_the_server() {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     drop(reader);
     let mut command = program(&directory, &["serve", "--dev", "--listen", &free], &[]);
-    let mut child = command.stdout(writer).spawn().expect("it runs");
+    let _server = Kept(command.stdout(writer).spawn().expect("it runs"));
     wait_until("it serves", || TcpStream::connect(&free).is_ok());
-    let (status, _) = get(&free, "/healthz", None);
-    child.kill().expect("it runs");
-    child.wait().expect("its end");
-    assert_eq!(status, 200);
+    assert_eq!(get(&free, "/healthz", None).0, 200);
 }
 
 #[test]

@@ -1,31 +1,21 @@
 //! What is served where: the listener for operators, headers of pages and answers, TURN, and the presence of strangers.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
-
 use serde_json::{Value, json};
 use support::client::Client;
 use support::engineio::Socket;
 use support::http::{ask, bearer};
 use support::redis::RedisServer;
-use support::server::{Server, command, token};
+use support::server::{Server, token};
 
 #[test]
 fn calls_of_admins_and_metrics_are_served_by_the_listener_for_operators_only() {
-    let mut child =
-        command(&["--set", "listen_admin=127.0.0.1:0"], &[]).stdout(Stdio::piped()).spawn().expect("it starts");
-    let lines = BufReader::new(child.stdout.take().expect("its output")).lines().map_while(Result::ok);
-    let lines: Vec<String> = lines.take(2).collect();
-    let address = |start: &str| -> String {
-        let line = lines.iter().find_map(|line| line.strip_prefix(start));
-        line.unwrap_or_else(|| panic!("{lines:?}")).to_owned()
-    };
-    let (clients, operators) = (address("listening on http://"), address("for operators: http://"));
+    let (server, operators) = Server::start_with_operators(&[]);
+    let clients = server.address.as_str();
     let root = bearer(&token("root", &json!({ "role": "admin" })));
     let user = bearer(&token("ann", &json!({})));
     let status = |address: &str, method: &str, path: &str, line: &str| {
-        let body = if method == "GET" { None } else { Some("{\"message\":1}") };
-        ask(address, method, path, &[line], body).status
+        let body = if path == "/broadcast" { "{\"message\":1}" } else { "{}" };
+        ask(address, method, path, &[line], (method != "GET").then_some(body)).status
     };
     for (method, path) in [
         ("GET", "/metrics"),
@@ -34,33 +24,27 @@ fn calls_of_admins_and_metrics_are_served_by_the_listener_for_operators_only() {
         ("POST", "/broadcast"),
         ("GET", "/api/rooms"),
     ] {
-        assert_eq!(status(&clients, method, path, &root), 404, "{method} {path}");
+        assert_eq!(status(clients, method, path, &root), 404, "{method} {path}");
         assert_eq!(status(&operators, method, path, &root), 200, "{method} {path}");
     }
     assert_eq!(status(&operators, "GET", "/users/blocked", &user), 403);
     assert_eq!(status(&operators, "GET", "/healthz", &user), 200);
     for path in ["/", "/call", "/socket.io/?EIO=4&transport=polling"] {
-        assert_eq!(
-            (status(&clients, "GET", path, &user), status(&operators, "GET", path, &user)),
-            (200, 404),
-            "{path}"
-        );
+        assert_eq!((status(clients, "GET", path, &user), status(&operators, "GET", path, &user)), (200, 404), "{path}");
     }
     assert!(Client::try_connect(&operators, Some(&token("ann", &json!({})))).is_err());
-    Client::connect(&clients, Some(&token("ann", &json!({}))));
+    Client::connect(clients, Some(&token("ann", &json!({}))));
     // An admin who has locked everyone out undoes it there.
     let own = Some(r#"{"address":"127.0.0.0/8"}"#);
     assert_eq!(ask(&operators, "POST", "/addresses/blocked", &[&root], own).status, 200);
     let until = std::time::Instant::now() + support::client::PATIENCE;
-    while status(&clients, "GET", "/", &user) != 403 {
+    while status(clients, "GET", "/", &user) != 403 {
         assert!(std::time::Instant::now() < until, "the address is not blocked");
     }
     assert_eq!(ask(&operators, "DELETE", "/addresses/blocked/127.0.0.0%2F8", &[&root], None).status, 204);
-    while status(&clients, "GET", "/", &user) != 200 {
+    while status(clients, "GET", "/", &user) != 200 {
         assert!(std::time::Instant::now() < until, "the address is still blocked");
     }
-    child.kill().expect("it was running");
-    child.wait().expect("its end");
 }
 
 #[test]

@@ -1,9 +1,20 @@
 //! What the operating system says of a running server.
 
 use std::fs;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use super::client::PATIENCE;
+
+/// A process that ends with the test, also with one that fails.
+pub struct Kept(pub Child);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// How many sockets the process has open.
 pub fn sockets(pid: u32) -> usize {

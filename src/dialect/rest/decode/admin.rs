@@ -14,9 +14,9 @@ const PREFIX_MIN: (u8, u8) = (8, 16);
 /// Numbers below are seconds since 1970 (until the year 5138), others milliseconds (from 1973 on).
 const SECONDS_BELOW: u64 = 100_000_000_000;
 
-/// The body of the calls that block, ban or revoke, unread.
+/// The body of the calls that block, ban or revoke, unread. An unknown field is refused: a mistyped `until` would block for ever.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct RevocationBody<'a> {
     #[serde(borrow)]
     until: Option<&'a RawValue>,
@@ -34,7 +34,7 @@ pub(super) struct RevocationBody<'a> {
 
 /// The body of `PUT /rooms/:roomId/lock`, unread.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct LockBody<'a> {
     #[serde(borrow)]
     is_locked: Option<&'a RawValue>,
@@ -48,11 +48,22 @@ pub(super) fn lock(room: Name, body: &LockBody<'_>) -> Result<RestCall, Reject> 
 
 /// Revokes a subject that the path names.
 pub(super) fn revoke(subject: Revoked, body: &RevocationBody<'_>) -> Result<RestCall, Reject> {
+    check_fields(body, &[])?;
     revocation(subject, None, body)
+}
+
+/// Refuses fields of the other calls with this body.
+fn check_fields(body: &RevocationBody<'_>, own: &[&str]) -> Result<(), Reject> {
+    let given = [("address", body.address), ("jti", body.jti), ("sub", body.sub), ("issuedBefore", body.issued_before)];
+    match given.iter().find(|(field, value)| value.is_some() && !own.contains(field)) {
+        Some((field, _)) => Err(Reject::invalid(format!("{field} is no field of this call"))),
+        None => Ok(()),
+    }
 }
 
 /// Revokes the tokens that the body names.
 pub(super) fn revoke_tokens(body: &RevocationBody<'_>) -> Result<RestCall, Reject> {
+    check_fields(body, &["jti", "sub", "issuedBefore"])?;
     let (id, user) = (name("jti", body.jti)?, name("sub", body.sub)?);
     let issued_before = instant("issuedBefore", body.issued_before)?.map(|ms| ms.div_ceil(1000));
     match (id, user) {
@@ -65,6 +76,7 @@ pub(super) fn revoke_tokens(body: &RevocationBody<'_>) -> Result<RestCall, Rejec
 
 /// Blocks the address that the body names.
 pub(super) fn block_address(body: &RevocationBody<'_>) -> Result<RestCall, Reject> {
+    check_fields(body, &["address"])?;
     let text = required("address", name("address", body.address)?)?;
     revocation(Revoked::Address(network(&text)?), None, body)
 }
@@ -101,4 +113,26 @@ fn revocation(subject: Revoked, issued_before: Option<u64>, body: &RevocationBod
     let until = instant("until", body.until)?;
     let by = Name::from("");
     Ok(RestCall::Revoke(Box::new(Revocation { subject, until, reason, issued_before, made_at: 0, by })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RestCallRoute, decode};
+    use crate::dialect::rest::RestCallKind;
+
+    #[test]
+    fn unknown_and_foreign_fields_are_refused_by_name() {
+        let table = [
+            (RestCallKind::BlockUser, r#"{"untill":"2125-01-09T21:30:00.000Z"}"#, "untill"),
+            (RestCallKind::BlockUser, r#"{"jti":"t"}"#, "jti is no field of this call"),
+            (RestCallKind::RevokeTokens, r#"{"sub":"u","address":"192.0.2.1"}"#, "address is no field of this call"),
+            (RestCallKind::BlockAddress, r#"{"address":"192.0.2.1","sub":"u"}"#, "sub is no field of this call"),
+            (RestCallKind::Lock, r#"{"isLocked":true,"locked":true}"#, "locked"),
+        ];
+        for (kind, body, expected) in table {
+            let route = RestCallRoute { kind, parameter: "u".into(), second: "".into() };
+            let refusal = decode(&route, None, body.as_bytes()).expect_err(body);
+            assert!(refusal.status == 422 && refusal.reject.text.contains(expected), "{body}: {refusal:?}");
+        }
+    }
 }
