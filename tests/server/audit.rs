@@ -10,6 +10,7 @@ use support::client::{Client, PATIENCE};
 use support::directory::Directory;
 use support::engineio::Socket;
 use support::http::{Http, ask, bearer, request};
+use support::process::wait_until;
 use support::server::{Server, command, token};
 
 struct Audited {
@@ -138,19 +139,13 @@ fn refused_attempts_are_logged_once_a_second_and_counted() {
         let of_action = lines.iter().filter(|line| line["action"] == action);
         of_action.map(|line| line["count"].as_u64().expect("a count")).sum()
     };
-    let until = Instant::now() + PATIENCE;
-    while (count("tokens-refused"), count("addresses-limited"), count("origins-refused")) != (20, 7, 2) {
-        assert!(Instant::now() < until, "{:#?}", audited.lines());
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until("all refusals are counted in the log", || {
+        (count("tokens-refused"), count("addresses-limited"), count("origins-refused")) == (20, 7, 2)
+    });
     let lines = audited.lines().iter().filter(|line| line["action"] == "tokens-refused").count();
     assert!(lines <= 8, "{lines} lines for 20 refusals");
-    let until = Instant::now() + PATIENCE;
     let names = ["tokens_refused_total", "rate_limited_total", "origins_refused_total"];
-    while names.map(|name| audited.metric(name)) != [20, 7, 2] {
-        assert!(Instant::now() < until, "{:?}", names.map(|name| audited.metric(name)));
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait_until("all refusals are in the metrics", || names.map(|name| audited.metric(name)) == [20, 7, 2]);
 
     // A user's calls beyond the quota count, too, and what a connection shows later.
     let mut quick = Client::connect(address, Some(&token("quick", &json!({}))));
@@ -159,10 +154,7 @@ fn refused_attempts_are_logged_once_a_second_and_counted() {
     let line = bearer(&token("quick", &json!({})));
     let calls: Vec<u16> = (0..4).map(|_| ask(address, "GET", "/websocket/me/status", &[&line], None).status).collect();
     assert_eq!(calls, [200, 200, 200, 429]);
-    while names.map(|name| audited.metric(name)) != [21, 8, 2] {
-        assert!(Instant::now() < until, "{:?}", names.map(|name| audited.metric(name)));
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait_until("further refusals are in the metrics", || names.map(|name| audited.metric(name)) == [21, 8, 2]);
 
     // In the incidents that admins see.
     let admin = token("root", &json!({ "role": "admin" }));

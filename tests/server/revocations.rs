@@ -69,16 +69,6 @@ impl World {
     }
 }
 
-/// Waits until `is_so`, at most as long as a revocation may take.
-#[track_caller]
-fn within_a_second(is_so: impl Fn() -> bool) {
-    let until = Instant::now() + 10 * AT_ONCE;
-    while !is_so() {
-        assert!(Instant::now() < until, "it does not come true");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
 fn unix_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_millis() as u64
 }
@@ -122,7 +112,7 @@ fn block_ends_all_connections_of_the_user_and_keeps_them_out(world: &World) {
     assert_eq!(listed["blocked"][0]["userId"], "mallory");
     assert_eq!(listed["blocked"][0]["createdBy"], "root");
     world.granted("DELETE", "/users/mallory/block", None);
-    within_a_second(|| Client::try_connect(world.clients(), Some(&mallory)).is_ok());
+    wait_until("the revocation takes effect", || Client::try_connect(world.clients(), Some(&mallory)).is_ok());
     assert_eq!(world.granted("GET", "/users/blocked", None), json!({ "blocked": [] }));
 }
 
@@ -134,8 +124,8 @@ fn block_with_an_end_is_over_by_itself(world: &World) {
     let until = unix_ms() + 1_500;
     world.granted("POST", "/users/eve/block", Some(json!({ "until": until })));
     let eve = token("eve", &json!({}));
-    within_a_second(|| Client::try_connect(world.clients(), Some(&eve)).is_err());
-    within_a_second(|| Client::try_connect(world.clients(), Some(&eve)).is_ok());
+    wait_until("the revocation takes effect", || Client::try_connect(world.clients(), Some(&eve)).is_err());
+    wait_until("the revocation takes effect", || Client::try_connect(world.clients(), Some(&eve)).is_ok());
     assert!(unix_ms() >= until, "before its end");
 }
 
@@ -176,7 +166,7 @@ fn ban_ends_the_membership_and_refuses_the_next_one(world: &World) {
     assert_eq!(world.granted("GET", "/rooms/banned/bans", None)["bans"][0]["userId"], "cy");
     assert_eq!(world.granted("GET", "/rooms/another/bans", None), json!({ "bans": [] }));
     world.granted("DELETE", "/rooms/banned/bans/cy", None);
-    within_a_second(|| {
+    wait_until("the revocation takes effect", || {
         let mut again = world.connect(&token("cy", &json!({})));
         again.send(&json!({ "type": "join-room", "roomId": "banned", "requestId": 1 }));
         let is_answer = |message: &Value| message["requestId"] == 1;
@@ -335,7 +325,7 @@ fn revocations_survive_restarts() {
         server.kill();
         let world = start();
         let mallory = token("mallory", &json!({}));
-        within_a_second(|| Client::try_connect(world.clients(), Some(&mallory)).is_err());
+        wait_until("the revocation takes effect", || Client::try_connect(world.clients(), Some(&mallory)).is_err());
         assert_eq!(world.refusal(&mallory), (403, refused("You are blocked: spam", "FORBIDDEN")));
         world.connect(&token("eve", &json!({})));
         assert_eq!(world.granted("GET", "/addresses/blocked", None)["blocked"][0]["address"], "192.0.2.0/24");
@@ -365,7 +355,7 @@ fn refuse_blocked_addresses(world: &World) {
     assert_eq!((status("192.0.3.77", "/"), status("192.0.2.77", "/healthz")), (200, 200));
     assert_eq!(status("192.0.2.77", "/socket.io/?EIO=4&transport=polling"), 403);
     world.granted("DELETE", "/addresses/blocked/192.0.2.0%2F24", None);
-    within_a_second(|| status("192.0.2.77", "/") == 200);
+    wait_until("the revocation takes effect", || status("192.0.2.77", "/") == 200);
 
     // An address that attempts have blocked is in the list as well, and freed by the same call.
     let forged = bearer("no.valid.token");
@@ -374,12 +364,12 @@ fn refuse_blocked_addresses(world: &World) {
         ask(world.clients(), "GET", "/websocket/me/status", &lines, None).status
     };
     assert_eq!([attempt(), attempt()], [401, 401]);
-    within_a_second(|| attempt() == 429);
+    wait_until("the revocation takes effect", || attempt() == 429);
     let listed = world.granted("GET", "/addresses/blocked", None);
     assert_eq!(listed["blocked"][0]["address"], "198.51.100.4", "{listed}");
     assert_eq!(listed["blocked"][0]["createdBy"], Value::Null);
     world.granted("DELETE", "/addresses/blocked/198.51.100.4", None);
-    within_a_second(|| attempt() == 401);
+    wait_until("the revocation takes effect", || attempt() == 401);
 }
 
 #[test]

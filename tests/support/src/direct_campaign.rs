@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,6 +74,8 @@ pub struct Campaign {
     senders_left: AtomicUsize,
     sent: AtomicUsize,
     is_broken: AtomicBool,
+    /// When the last message had been sent.
+    sent_all: OnceLock<Instant>,
 }
 
 impl Campaign {
@@ -86,6 +88,7 @@ impl Campaign {
             senders_left: AtomicUsize::new(plan.senders),
             sent: AtomicUsize::new(0),
             is_broken: AtomicBool::new(false),
+            sent_all: OnceLock::new(),
         };
         // Messages are taken for users who are known.
         for receiver in 0..plan.receivers {
@@ -264,9 +267,8 @@ impl<'a> Receiver<'a> {
 
     /// Nothing came for a moment. After the last message was sent that must have an end.
     fn check_time(&mut self) {
-        static SINCE: Mutex<Option<Instant>> = Mutex::new(None);
         if self.campaign.senders_left.load(Ordering::Acquire) == 0 {
-            let since = *SINCE.lock().expect("it").get_or_insert_with(Instant::now);
+            let since = self.campaign.sent_all.get_or_init(Instant::now);
             let missing = || -> Vec<_> {
                 self.acknowledged().into_iter().filter(|message| !self.came.contains_key(message)).collect()
             };

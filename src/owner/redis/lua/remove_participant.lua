@@ -4,20 +4,11 @@ local user_id, connection = ARGV[5], ARGV[6]
 local why = open()
 if why then return refuse(why) end
 touch()
-local found, name = false, cjson.encode(user_id)
 check_users()
 local is_member = call('HEXISTS', user_counts_key, user_id) == 1
 local texts = {call('HGET', members_key, connection) or nil}
 if connection == '' and is_member then texts = call('HVALS', members_key) end
-for _, text in ipairs(texts) do
-  -- Most members are of others: they are not decoded.
-  local seat = string.find(text, name, 1, true) and cjson.decode(text)
-  if seat and seat.w[1] == user_id then
-    leave(seat, text)
-    tell('@' .. seat.c, '{"out":"left"}')
-    found = true
-  end
-end
+local found = remove_members_of(user_id, texts, 'left')
 if connection == '' and room.made and call('ZREM', participants_key, user_id) == 1 then
   found = true
   tell_info()

@@ -5,18 +5,9 @@ local why = open()
 if why then return refuse(why) end
 touch()
 if not is_host(by, is_admin, host_key) then return refuse('host_only') end
-local found, name = false, cjson.encode(user_id)
 check_users()
 local is_member = call('HEXISTS', user_counts_key, user_id) == 1
-for _, text in ipairs(is_member and call('HVALS', members_key) or {}) do
-  -- Most members are of others: they are not decoded.
-  local seat = string.find(text, name, 1, true) and cjson.decode(text)
-  if seat and seat.w[1] == user_id then
-    leave(seat, text)
-    tell('@' .. seat.c, '{"out":"removed"}')
-    found = true
-  end
-end
+local found = remove_members_of(user_id, is_member and call('HVALS', members_key) or {}, 'removed')
 if room.made and call('ZREM', participants_key, user_id) == 1 then
   found = true
   tell_info()

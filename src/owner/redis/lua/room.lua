@@ -375,6 +375,21 @@ local function tell_info()
     now .. '}}')
 end
 
+-- Ends the memberships of a user that are among `texts`; their connections are told `reason`. Whether there were any.
+local function remove_members_of(user_id, texts, reason)
+  local found, name = false, cjson.encode(user_id)
+  for _, text in ipairs(texts) do
+    -- Most members are of others: they are not decoded.
+    local seat = string.find(text, name, 1, true) and cjson.decode(text)
+    if seat and seat.w[1] == user_id then
+      leave(seat, text)
+      tell('@' .. seat.c, '{"out":"' .. reason .. '"}')
+      found = true
+    end
+  end
+  return found
+end
+
 -- The members, or some of them if there are many, and their number.
 local function some_members()
   local count = call('HLEN', members_key)
