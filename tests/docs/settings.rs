@@ -15,7 +15,7 @@ const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- end of settings -->";
 
 /// Variables that tests read, without their prefix.
-const OF_TESTS: [&str; 6] = ["REDIS_SERVER", "SEED", "SEEDS", "CUTS", "KILLS", "FAULTS"];
+const OF_TESTS: [&str; 8] = ["REDIS_SERVER", "SEED", "SEEDS", "CUTS", "KILLS", "FAULTS", "EXAMPLES", "OPERATIONS"];
 
 fn keys() -> BTreeSet<String> {
     let table = config::reference();
