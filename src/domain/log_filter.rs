@@ -1,5 +1,7 @@
 //! Filters of the log: connections, users and rooms of which everything is logged for a while, whatever the level of the log.
 
+use std::fmt;
+
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
@@ -15,6 +17,17 @@ pub enum LogSubject {
     User(Name),
     /// A room.
     Room(Name),
+}
+
+impl fmt::Display for LogSubject {
+    /// The subject for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection(id) => write!(f, "connection {id}"),
+            Self::User(name) => write!(f, "user {name}"),
+            Self::Room(name) => write!(f, "room {name}"),
+        }
+    }
 }
 
 /// A filter.

@@ -98,6 +98,60 @@ fn actions_of_admins_and_hosts_are_logged_with_their_outcome() {
 }
 
 #[test]
+fn each_call_of_an_admin_or_backend_that_changes_others_leaves_a_line() {
+    let audited = Audited::new(&[]);
+    let address = &audited.server.address;
+    let root = bearer(&token("root", &json!({ "role": "admin", "scope": "push" })));
+    let own = bearer(&token("ann", &json!({})));
+    let ask = |line: &str, method: &str, path: &str, body: &Value| {
+        ask(address, method, path, &[line, "X-Forwarded-For: 192.0.2.9"], Some(&body.to_string()))
+    };
+    let room = ask(&root, "POST", "/rooms", &json!({})).json()["room"]["id"].as_str().expect("an id").to_owned();
+    let mut ann = Client::connect(address, Some(&token("ann", &json!({}))));
+    ann.join(&room, "ann");
+    let to_all = json!({ "all": true, "data": "hello" });
+    let made = ask(&root, "POST", "/api/v1/log-filters", &json!({ "userId": "ann" })).json();
+    let filter = format!("/api/v1/log-filters/{}", made["id"]).replace('"', "");
+    let id = filter.rsplit('/').next().expect("the id");
+    audited.wait_for(&json!({ "action": "set-log-filter", "on": "user ann", "by": "root", "outcome": "done" }));
+    for (method, path, body, action, on) in [
+        ("POST", "/api/v1/publish", &to_all, "broadcast", ""),
+        ("POST", "/api/v1/batch", &json!({ "messages": [to_all] }), "broadcast", ""),
+        ("POST", "/websocket/message/broadcast", &json!({ "type": "t", "data": 1 }), "broadcast", ""),
+        ("PUT", "/presence/ann", &json!({ "status": "away" }), "set-presence", "ann"),
+        ("PATCH", "/rooms/ROOM", &json!({ "name": "Tea" }), "update-room", "ROOM"),
+        ("PUT", "/rooms/ROOM/lock", &json!({ "isLocked": true }), "lock-room", "ROOM"),
+        ("PUT", "/rooms/ROOM/bans/eve", &json!({}), "ban-user", "eve in ROOM"),
+        ("DELETE", "/rooms/ROOM/bans/eve", &json!({}), "unban-user", "eve in ROOM"),
+        ("POST", "/tokens/revoke", &json!({ "jti": "t-1" }), "revoke-tokens", "jti t-1"),
+        ("POST", "/addresses/blocked", &json!({ "address": "203.0.113.7" }), "block-address", "203.0.113.7"),
+        ("DELETE", "/addresses/blocked/203.0.113.7", &json!({}), "unblock-address", "203.0.113.7"),
+        ("POST", "/users/eve/block", &json!({}), "block-user", "eve"),
+        ("DELETE", "/users/eve/block", &json!({}), "unblock-user", "eve"),
+        ("DELETE", "/rooms/ROOM/participants/ann", &json!({}), "remove-user", "ann in ROOM"),
+        ("DELETE", "/websocket/users/ann/disconnect", &json!({}), "disconnect-user", "ann"),
+        ("DELETE", "/api/rooms/ROOM", &json!({}), "close-room", "ROOM"),
+        ("DELETE", filter.as_str(), &json!({}), "remove-log-filter", id),
+    ] {
+        let before = audited.lines().len();
+        let [path, on] = [path, on].map(|text| text.replace("ROOM", &room));
+        let answer = ask(&root, method, &path, body);
+        assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.text());
+        wait_until("there is a line", || audited.lines().len() > before);
+        let line = audited.lines().last().cloned().expect("a line");
+        let fields = ["action", "on", "by", "from", "outcome"].map(|name| line[name].as_str().unwrap_or_default());
+        assert_eq!(fields, [action, &on, "root", "192.0.2.9", "done"], "{method} {path}");
+    }
+
+    // A user's own presence is no action on others.
+    let before = audited.lines().len();
+    assert_eq!(ask(&own, "PUT", "/presence/ann", &json!({ "status": "busy" })).status, 200);
+    assert_eq!(ask(&root, "POST", "/users/eve/block", &json!({})).status, 200);
+    wait_until("there is a line", || audited.lines().len() > before);
+    assert_eq!(audited.lines()[before]["action"], "block-user");
+}
+
+#[test]
 fn refused_attempts_are_logged_once_a_second_and_counted() {
     let settings = [
         "limits.connection_attempts=20",

@@ -184,6 +184,8 @@ impl RestCallKind {
             Self::Unban => "unban-user",
             Self::BlockAddress => "block-address",
             Self::UnblockAddress => "unblock-address",
+            Self::SetLogFilter => "set-log-filter",
+            Self::RemoveLogFilter => "remove-log-filter",
             _ => return None,
         })
     }
@@ -439,6 +441,8 @@ impl RestCall {
             Self::CloseMeeting { room } | Self::Lock { room, .. } | Self::UpdateRoom { room, .. } => room.to_string(),
             Self::RemoveUser { room, user } => format!("{user} in {room}"),
             Self::Disconnect { socket } => socket.to_string(),
+            Self::SetLogFilter { subject, .. } => subject.to_string(),
+            Self::RemoveLogFilter { filter } => filter.to_string(),
             Self::DisconnectUser { user } | Self::SetPresence { user, .. } => user.to_string(),
             Self::Revoke(revocation) => revocation.subject.to_string(),
             Self::Unrevoke(subject) => subject.to_string(),

@@ -326,8 +326,9 @@ impl<'a> RestAnswers<'a> {
         }
         let claim = request.claim;
         let caller = self.core.net.id_of(slot);
-        if let Some(answer) = self.log_filters(now, &call) {
-            return self.answer(now, slot, answer);
+        if let Some(outcome) = self.log_filters(now, &call) {
+            self.audit_call(&call, &claim.by, request.address, outcome.as_ref().map(|_| ()));
+            return self.answer(now, slot, outcome.unwrap_or_else(Answer::from));
         }
         let requests = match Calls::on(self.core).first_requests(now, &mut call, &claim, caller) {
             Ok(requests) => requests,
@@ -352,29 +353,26 @@ impl<'a> RestAnswers<'a> {
     }
 
     /// The answer to a call on the filters of the log; `None` for other calls.
-    fn log_filters(&mut self, now: Now, call: &RestCall) -> Option<Answer> {
+    fn log_filters(&mut self, now: Now, call: &RestCall) -> Option<Result<Answer, Reject>> {
         let filters = self.core.metrics.log.filters();
         Some(match call {
-            RestCall::LogFilters => Answer::json(200, rest::log_filters(filters.list(now))),
+            RestCall::LogFilters => Ok(Answer::json(200, rest::log_filters(filters.list(now)))),
             RestCall::SetLogFilter { .. } if !tracing::enabled!(tracing::Level::INFO) => {
-                Reject::invalid("The log has no such lines at this level: set log.level to info or debug").into()
+                Err(Reject::invalid("The log has no such lines at this level: set log.level to info or debug"))
             }
             RestCall::SetLogFilter { subject, seconds } => {
                 let id = ids::random_word(&mut self.core.rng, 8).into();
-                match filters.plan(now, id, subject.clone(), *seconds) {
-                    Ok(filter) => {
-                        Logging::on(self.core).change(now, LogFilterChange::Set(filter.clone()));
-                        Answer::json(201, rest::log_filter(&filter))
-                    }
-                    Err(reject) => reject.into(),
-                }
+                filters.plan(now, id, subject.clone(), *seconds).map(|filter| {
+                    Logging::on(self.core).change(now, LogFilterChange::Set(filter.clone()));
+                    Answer::json(201, rest::log_filter(&filter))
+                })
             }
             RestCall::RemoveLogFilter { filter } if filters.list(now).iter().all(|known| known.id != *filter) => {
-                Reject::new(Code::NotFound, "No filter of that id").into()
+                Err(Reject::new(Code::NotFound, "No filter of that id"))
             }
             RestCall::RemoveLogFilter { filter } => {
                 Logging::on(self.core).change(now, LogFilterChange::Remove(filter.clone()));
-                Answer::json(204, Vec::new())
+                Ok(Answer::json(204, Vec::new()))
             }
             _ => return None,
         })
