@@ -41,8 +41,14 @@ impl RoomOwner {
     /// A room with so many members, the last of whom goes by a name of its own choice.
     fn new(members: usize) -> Self {
         let (rules, mut rng, mut events, mut records) = (rules(), Rng::from_seed(1), Vec::new(), Vec::new());
-        let mut context =
-            OpContext { now: NOW, rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
+        let mut context = OpContext {
+            now: NOW,
+            rng: &mut rng,
+            rules: &rules,
+            events: &mut events,
+            records: &mut records,
+            hooks: &mut Vec::new(),
+        };
         let room = Room::new(requests::ROOM.into(), &identity(0), None, LogTerms::default(), &mut context);
         let members: Vec<ConnectionId> = (0..members as u32).map(|slot| connection(slot, &mut rng)).collect();
         let mut owner = Self { room, rules, rng, events, records, members };
@@ -56,7 +62,8 @@ impl RoomOwner {
     /// Applies one operation, as the room's owner does, and drops its events and records.
     fn apply(&mut self, op: RoomOp) -> Result<Reply, Reject> {
         let (events, records) = (&mut self.events, &mut self.records);
-        let mut context = OpContext { now: NOW, rng: &mut self.rng, rules: &self.rules, events, records };
+        let mut context =
+            OpContext { now: NOW, rng: &mut self.rng, rules: &self.rules, events, records, hooks: &mut Vec::new() };
         let reply = self.room.apply(op, &mut context);
         black_box(&mut self.events).clear();
         black_box(&mut self.records).clear();

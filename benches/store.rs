@@ -65,6 +65,7 @@ impl Bench {
             memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
+            outbox: None,
             clock: Arc::new(wall),
         };
         let (sender, receipts) = unbounded();

@@ -82,6 +82,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, S
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
         redis: settings.redis_options(),
+        webhooks: settings.webhooks.options(),
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
     })?;
     for (address, role) in &server.addresses {

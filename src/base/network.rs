@@ -62,6 +62,47 @@ impl Network {
     }
 }
 
+/// Networks that the public internet does not reach (IANA's registries of special-purpose addresses), and those that carry
+/// IPv4 addresses in IPv6.
+const SPECIAL_NETWORKS: [(IpAddr, u8); 22] = [
+    (v4(0, 0, 0), 8),
+    (v4(10, 0, 0), 8),
+    (v4(100, 64, 0), 10),
+    (v4(127, 0, 0), 8),
+    (v4(169, 254, 0), 16),
+    (v4(172, 16, 0), 12),
+    (v4(192, 0, 0), 24),
+    (v4(192, 0, 2), 24),
+    (v4(192, 168, 0), 16),
+    (v4(198, 18, 0), 15),
+    (v4(198, 51, 100), 24),
+    (v4(203, 0, 113), 24),
+    (v4(224, 0, 0), 3),
+    (v6(0, 0), 32),
+    (v6(0x64, 0xff9b), 32),
+    (v6(0x100, 0), 32),
+    (v6(0x2001, 0), 23),
+    (v6(0x2001, 0xdb8), 32),
+    (v6(0x2002, 0), 16),
+    (v6(0xfc00, 0), 7),
+    (v6(0xfe80, 0), 9),
+    (v6(0xff00, 0), 8),
+];
+
+const fn v4(a: u8, b: u8, c: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, 0))
+}
+
+const fn v6(a: u16, b: u16) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, 0, 0, 0))
+}
+
+/// Whether an address is one of the public internet: not of this machine, a private network or a special purpose.
+pub fn is_public(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !SPECIAL_NETWORKS.iter().any(|(network, prefix)| Network { address: *network, prefix: *prefix }.contains(address))
+}
+
 impl fmt::Display for Network {
     /// `address/prefix`; the address alone if the network is a single one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +117,42 @@ impl fmt::Display for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_special_purpose_are_not_public() {
+        let is_public = |text: &str| is_public(text.parse().expect(text));
+        for text in
+            ["8.8.8.8", "1.1.1.1", "172.15.0.1", "172.32.0.1", "100.128.0.1", "223.255.255.255", "2606:4700::1111"]
+        {
+            assert!(is_public(text), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.31.255.255",
+            "192.168.1.1",
+            "198.19.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::ffff:127.0.0.1",
+            "::7f00:1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:0:1::",
+            "fd00::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_range_holds_what_shares_its_bits() {

@@ -9,4 +9,5 @@ pub mod proxy;
 pub mod recovery;
 pub mod socketio;
 pub mod turn;
+pub mod webhook;
 pub mod ws;

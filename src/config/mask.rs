@@ -2,6 +2,8 @@
 
 use toml::Value;
 
+use super::webhooks::masked_endpoints;
+
 /// Replaces a secret.
 pub(super) const MASK: &str = "********";
 
@@ -15,6 +17,9 @@ const ADDRESS_KEYS: [&str; 1] = ["redis.url"];
 pub(super) fn masked(key: &str, value: &Value) -> Value {
     if value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty) {
         return value.clone();
+    }
+    if key == "webhooks.endpoints" {
+        return masked_endpoints(value);
     }
     if SECRET_KEYS.contains(&key) {
         return Value::from(MASK);

@@ -18,6 +18,7 @@ mod raw;
 mod rooms;
 mod sources;
 mod together;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,7 @@ pub use print::{print, reference};
 pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{DevSecret, FILE, Flags, SecretReader, SettingSources};
+pub use webhooks::WebhookSettings;
 
 use error::SettingSource;
 use mask::masked;
@@ -106,6 +108,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// See [`AuditSettings`].
     pub audit: AuditSettings,
+    /// Events that the application receives by HTTP.
+    pub webhooks: WebhookSettings,
     /// Whether `--dev` was given.
     pub dev: bool,
 }
@@ -202,6 +206,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         DrainSettings::KEYS,
         LogSettings::KEYS,
         AuditSettings::KEYS,
+        WebhookSettings::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -229,6 +234,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let drain = DrainSettings::read(raw);
     let log = LogSettings::read(raw);
     let audit = AuditSettings::read(raw);
+    let webhooks = WebhookSettings::read(raw);
     let top = top?;
     Some(Settings {
         listen: top.listen,
@@ -257,6 +263,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         drain: drain?,
         log: log?,
         audit: audit?,
+        webhooks: webhooks?,
         dev,
     })
 }

@@ -91,6 +91,7 @@ impl Settings {
             socket_io: self.socket_io(),
             allowances: self.allowances(),
             operator_notices: Arc::default(),
+            hook_counters: Arc::default(),
         }
     }
 
@@ -155,6 +156,7 @@ impl Settings {
             recovery_window_ms: self.recovery.window_ms,
             on_damage: self.storage.on_damage,
             clock,
+            outbox: None,
         }
     }
 
@@ -211,6 +213,7 @@ impl Settings {
             signal_bytes: if self.limits.signals_per_minute == 0 { 0 } else { self.limits.outbound_bytes / 4 * 3 },
             direct_bytes: self.limits.direct_bytes_per_user,
             rest_per_minute: count(self.limits.rest_per_minute),
+            hooks: self.webhooks.options().kinds(),
         }
     }
 

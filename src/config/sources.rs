@@ -155,6 +155,7 @@ impl SettingSources {
             raw.put("auth.require_exp", false, source);
         }
         put_secret_files(&mut raw, self.read_secret);
+        put_webhook_secrets(&mut raw, self.read_secret);
         let secret = raw.given("auth.secret").value.as_str();
         if self.dev && secret.is_none_or(str::is_empty) {
             let directory = raw.given("data_dir").value.as_str().filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -446,6 +447,39 @@ fn put_secret_files(raw: &mut RawSettings, read: SecretReader) {
                 raw.problems.push(Problem::other(Some(source), message));
             }
         }
+    }
+}
+
+/// Puts the secrets of the files that endpoints of webhooks name in the place of the files' names.
+fn put_webhook_secrets(raw: &mut RawSettings, read: SecretReader) {
+    const KEY: &str = "webhooks.endpoints";
+    let Given { mut value, source } = raw.given(KEY).clone();
+    let mut is_changed = false;
+    for table in value.as_array_mut().into_iter().flatten().filter_map(Value::as_table_mut) {
+        let Some(path) = table.get("secret_file").and_then(Value::as_str).map(PathBuf::from) else { continue };
+        let text = read(&path).map_err(|error| error.to_string());
+        let text = text.and_then(|bytes| String::from_utf8(bytes).map_err(|_| "not UTF-8 text".to_owned()));
+        let secrets = text.map(|text| text.lines().filter(|line| !line.is_empty()).map(Value::from).collect());
+        let outcome = match secrets {
+            Ok(_) if table.contains_key("secret") || table.contains_key("secrets") => {
+                Err("a secret is set, too; give one of them".to_owned())
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(secrets) => {
+                table.remove("secret_file");
+                table.insert("secrets".to_owned(), Value::Array(secrets));
+                is_changed = true;
+            }
+            Err(reason) => {
+                let message = format!("{KEY}: secret_file {}: {reason}", path.display());
+                raw.problems.push(Problem::other(Some(source.clone()), message));
+            }
+        }
+    }
+    if is_changed {
+        raw.put(KEY, value, source);
     }
 }
 

@@ -1,8 +1,9 @@
-//! Metrics in Prometheus's text format (version 0.0.4): a fixed list of figures. Only the health has labels, so the
-//! response has the same length on a busy and on an idle server.
+//! Metrics in Prometheus's text format (version 0.0.4): a fixed list of figures. Only the health and the endpoints of webhooks
+//! have labels, so the response has the same length on a busy and on an idle server.
 
 use std::fmt::{Display, Write};
 
+use crate::domain::hook::counters::HookFigures;
 use crate::domain::monitoring::{Level, Metrics, Stats, Vitals};
 
 /// The `Content-Type` of the format.
@@ -52,6 +53,30 @@ pub fn write(stats: &Stats, metrics: &Metrics, vitals: &Vitals, level: Level, up
         let _ = writeln!(out, "switchboard_health{{status=\"{name}\"}} {}", u8::from(known == level));
     }
     out
+}
+
+/// Writes the figures of the endpoints of webhooks, if there are any. Their number is that of the settings.
+pub fn write_webhooks(out: &mut String, endpoints: &[HookFigures]) {
+    type Figure = (&'static str, &'static str, &'static str, fn(&HookFigures) -> u64);
+    const FIGURES: [Figure; 9] = [
+        ("webhook_events_delivered_total", "counter", "Events that an endpoint has accepted.", |it| it.delivered),
+        ("webhook_events_dead_total", "counter", "Events that were given up after a day.", |it| it.dead),
+        ("webhook_events_dropped_total", "counter", "Events for which the outbox had no room.", |it| it.dropped),
+        ("webhook_requests_accepted_total", "counter", "Requests that an endpoint has accepted.", |it| it.accepted),
+        ("webhook_requests_failed_total", "counter", "Requests that were refused or not answered.", |it| it.failed),
+        ("webhook_events_waiting", "gauge", "Events that wait for delivery.", |it| it.waiting.0),
+        ("webhook_waiting_bytes", "gauge", "The bytes of the events that wait.", |it| it.waiting.1),
+        ("webhook_dead_letters", "gauge", "Events that were given up and can be replayed.", |it| it.dead_letters),
+        ("webhook_breaker_open", "gauge", "1 while an endpoint gets single events only, after failures.", |it| {
+            u64::from(it.is_open)
+        }),
+    ];
+    for (name, kind, help, value) in FIGURES.into_iter().filter(|_| !endpoints.is_empty()) {
+        head(out, name, kind, help);
+        for endpoint in endpoints {
+            let _ = writeln!(out, "switchboard_{name}{{endpoint=\"{}\"}} {}", endpoint.endpoint, value(endpoint));
+        }
+    }
 }
 
 fn family(out: &mut String, name: &str, kind: &str, help: &str, value: impl Display) {

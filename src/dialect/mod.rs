@@ -14,3 +14,4 @@ pub mod offset;
 pub mod raw;
 pub mod rest;
 pub mod socketio;
+pub mod webhook;

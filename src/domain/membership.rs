@@ -335,6 +335,7 @@ impl Room {
         };
         let peer = member.peer();
         self.members.push(member, || context.rng.next_u64());
+        context.hook_arrival(&self.id, self.members.len(), &peer.name, &peer.identity);
         if self.members.len() > context.rules.announce_limit {
             self.uncounted = true;
         } else {
@@ -370,6 +371,7 @@ impl Room {
         let typist = self.members.list[at].connection;
         self.stop_typing(typist, typist, context);
         let member = self.members.remove(at);
+        context.hook_departure(&self.id, self.members.len(), &member);
         if was_announced {
             let (peer, identity) = (member.peer_name(), member.identity.clone());
             let is_last = self.members.is_alone(member.connection, identity.user());

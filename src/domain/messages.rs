@@ -52,6 +52,9 @@ impl Room {
             let client_message_id = draft.client_message_id;
             context.records.push(Record::MessageSent(SentMessage { message, epoch, client_message_id }));
         }
+        if seq.is_some() {
+            context.hook_message(&message);
+        }
         let event = Event::Message(message);
         match connection {
             Some(connection) => context.tell(connection, event),

@@ -11,6 +11,7 @@ pub mod command;
 pub mod connection;
 pub mod event;
 pub mod history;
+pub mod hook;
 pub mod log_filter;
 pub mod membership;
 pub mod messages;

@@ -13,6 +13,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
+use crate::domain::hook::HookEvent;
 use crate::domain::op::{Profile, ProfileChange};
 use crate::domain::revocation::{Revocation, Revoked};
 
@@ -112,6 +113,8 @@ pub enum Record {
     RevocationKept(Arc<Revocation>),
     /// The revocation of a subject is deleted.
     RevocationRemoved(Box<Revoked>),
+    /// An event for the application, to be delivered to its endpoints.
+    Hook(Box<HookEvent>),
 }
 
 /// A room at its creation.

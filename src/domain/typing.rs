@@ -235,6 +235,7 @@ mod tests {
                 signal_bytes: 0,
                 direct_bytes: 0,
                 rest_per_minute: 0,
+                hooks: crate::domain::hook::HookKinds::NONE,
             };
             let mut events = Vec::new();
             let mut context = OpContext {
@@ -243,6 +244,7 @@ mod tests {
                 rules: &rules,
                 events: &mut events,
                 records: &mut Vec::new(),
+                hooks: &mut Vec::new(),
             };
             let outcome = act(&mut self.room, &mut context);
             for fact in events {

@@ -8,6 +8,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::Status;
 use crate::domain::event::Event;
+use crate::domain::hook::{HookChange, HookKind};
 use crate::domain::op::{AddressedEvent, Audience, OpContext, PresenceView, PushResult, Reply, RoomRules, UserOp};
 use crate::domain::presence::{DisconnectKind, Presence};
 use crate::domain::record::{Record, Seen};
@@ -108,6 +109,7 @@ impl User {
     pub(crate) fn go_offline(&mut self, context: &mut OpContext<'_>) {
         let last_seen = self.presence.last_seen(context.now);
         self.record_presence(context);
+        context.hook(HookKind::UserOffline, || HookChange::User { user: self.identity.user_name(), is_online: false });
         if self.presence.set(Status::Offline, Some(last_seen), context.now) {
             self.tell_presence(None, context);
         }
@@ -123,8 +125,11 @@ impl User {
             self.since = context.now.wall;
         }
         self.connections.push(connection);
+        self.hook_connection(connection, true, context);
         self.presence.end_grace();
         if is_first {
+            context
+                .hook(HookKind::UserOnline, || HookChange::User { user: self.identity.user_name(), is_online: true });
             self.tell_presence(Some(connection), context);
         }
         Ok(Reply::Done)
@@ -140,12 +145,18 @@ impl User {
         // A connection that was rejected is unknown.
         if let Some(at) = self.connections.as_slice().iter().position(|known| *known == connection) {
             self.connections.remove(at);
+            self.hook_connection(connection, false, context);
             self.presence.add_rooms(rooms);
             if self.connections.is_empty() {
                 let grace_ms = if parting == DisconnectKind::Lost { context.rules.presence_grace_ms } else { 0 };
                 self.presence.start_grace(grace_ms, context.now);
             }
         }
+    }
+
+    fn hook_connection(&self, connection: ConnectionId, is_open: bool, context: &mut OpContext<'_>) {
+        let kind = if is_open { HookKind::ConnectionOpened } else { HookKind::ConnectionClosed };
+        context.hook(kind, || HookChange::Connection { connection, user: self.identity.user_name(), is_open });
     }
 
     /// Publishes the presence in a room that the user has joined. A room that the user has returned to knows it.

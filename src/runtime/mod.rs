@@ -15,3 +15,4 @@ mod memory_trim;
 pub mod server;
 mod sockets;
 pub mod storage;
+pub mod webhooks;

@@ -27,7 +27,8 @@ use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
-use crate::runtime::storage::{self, OpenError, Opened, Storage, StorageHandle, StorageLocation};
+use crate::runtime::storage::{self, OpenError, Opened, OutboxOptions, Storage, StorageHandle, StorageLocation};
+use crate::runtime::webhooks::{PreparedWebhooks, WebhookOptions, Webhooks};
 use crate::runtime::{entropy, listener, log_writer, memory};
 use crate::shard::{ListenerRole, Options, Shard};
 
@@ -47,6 +48,8 @@ pub struct Plan {
     pub may_forget: bool,
     /// The Redis that owns rooms and users in a cluster, instead of this process.
     pub redis: Option<bridge::RedisOptions>,
+    /// The endpoints of the application.
+    pub webhooks: WebhookOptions,
 }
 
 /// A running server.
@@ -59,6 +62,7 @@ pub struct Server {
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
     backend: RunningBackend,
+    webhooks: Webhooks,
     /// Number of connections of each shard.
     connections: Arc<[AtomicUsize]>,
 }
@@ -77,6 +81,9 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that threads may take beyond the drain window before the process ends without them.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// Time in which the last events of webhooks are sent at the end; those that remain are sent after the next start.
+const WEBHOOK_GRACE: Duration = Duration::from_secs(1);
+
 /// Starts the server; each shard runs on a thread of its own.
 ///
 /// # Errors
@@ -89,10 +96,15 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let count = plan.options.shards;
     // First, so that a server whose port is taken leaves no data directory behind.
     let (addresses, listeners) = listen(plan.listen, count)?;
+    let outbox_bytes = plan.webhooks.outbox_bytes;
+    let webhooks = PreparedWebhooks::new(plan.webhooks);
+    let outbox = OutboxOptions { endpoints: webhooks.outbox_endpoints(), bytes_max: outbox_bytes };
+    let outbox = (!outbox.endpoints.is_empty()).then(|| Arc::new(outbox));
     let backend = match plan.redis {
         Some(redis) => PreparedBackend::Redis(bridge::claim(redis)?),
         None => {
-            let opened = open_storage(plan.storage, plan.may_forget).map_err(|error| error.to_string())?;
+            let options = storage::StorageOptions { outbox, ..plan.storage };
+            let opened = open_storage(options, plan.may_forget).map_err(|error| error.to_string())?;
             PreparedBackend::Storage(opened)
         }
     };
@@ -109,6 +121,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let options = Arc::new(Options {
         memory: memory::load,
         lost_log_lines: log_writer::dropped_lines,
+        hook_counters: webhooks.counters().into(),
         node: backend.node(),
         rules: Arc::new(rules),
         ..plan.options
@@ -117,6 +130,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let channels: Arc<[ChannelSender]> = channels.into();
     let StartedBackend { bridge, backend, shards } = backend.start(channels.clone(), &options, &verifier, clock)?;
     assert_eq!(shards.len(), inputs.len(), "invariant: each event loop has one shard");
+    let webhooks = backend.start_webhooks(webhooks, clock)?;
     let undrained = Arc::new(AtomicUsize::new(count));
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
@@ -131,7 +145,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
     }
     let (keys, drain) = (plan.keys, plan.drain);
-    Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, connections })
+    Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, webhooks, connections })
 }
 
 /// The bound addresses, and the listeners of each shard.
@@ -220,6 +234,27 @@ impl RunningBackend {
         match self {
             Self::Storage(storage) => Some(storage.handle()),
             Self::Redis(_) => None,
+        }
+    }
+
+    /// Starts the delivery of what is in the outbox.
+    fn start_webhooks(&self, webhooks: PreparedWebhooks, clock: Clock) -> Result<Webhooks, String> {
+        match self {
+            Self::Storage(storage) => webhooks.start(|endpoint| storage.outbox(endpoint), clock),
+            Self::Redis(_) if webhooks.counters().is_empty() => Ok(Webhooks::default()),
+            Self::Redis(_) => {
+                Err("webhooks.endpoints: webhooks need a data directory, and cannot be had with redis.url".to_owned())
+            }
+        }
+    }
+
+    /// Waits until the records submitted so far are committed, at most so long.
+    fn settle(&self, patience: Duration) {
+        let until = Instant::now() + patience;
+        if let Self::Storage(storage) = self {
+            while storage.handle().health().waiting_bytes != 0 && Instant::now() < until {
+                thread::sleep(Duration::from_millis(1));
+            }
         }
     }
 
@@ -413,7 +448,9 @@ impl Server {
                 Err(_) => return Err("a shard panicked".to_owned()),
             }
         }
-        // After all shards: their last records are committed before the process ends.
+        // After all shards: their last records are committed before the process ends, and their last events are sent.
+        self.backend.settle(WEBHOOK_GRACE);
+        self.webhooks.close(WEBHOOK_GRACE);
         self.backend.close();
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::access::Identity;
+use crate::domain::hook::counters::HookCounters;
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
@@ -44,6 +45,8 @@ pub struct Options {
     pub memory: fn() -> Load,
     /// Number of log lines that were dropped.
     pub lost_log_lines: fn() -> u64,
+    /// Figures of the endpoints of webhooks.
+    pub hook_counters: Arc<[Arc<HookCounters>]>,
     /// Rate limit of a connection's signaling messages.
     pub signals: SignalRate,
     /// WebSocket heartbeats.

@@ -37,6 +37,7 @@ fn options() -> Options {
         signal_bytes: 0,
         direct_bytes: 0,
         rest_per_minute: 0,
+        hooks: crate::domain::hook::HookKinds::NONE,
     };
     Options {
         node: 0,
@@ -62,6 +63,7 @@ fn options() -> Options {
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
+        hook_counters: Arc::default(),
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },

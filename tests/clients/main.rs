@@ -5,4 +5,5 @@ mod browser_socketio;
 mod conformance;
 mod profiles;
 mod recovery;
+mod webhooks;
 mod websocket_page;

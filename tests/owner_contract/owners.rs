@@ -44,6 +44,7 @@ pub(crate) fn rules() -> RoomRules {
         signal_bytes: 0,
         direct_bytes: 0,
         rest_per_minute: 30,
+        hooks: switchboard::domain::hook::HookKinds::NONE,
     }
 }
 
@@ -93,6 +94,7 @@ impl EmbeddedTestOwner {
             memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
+            outbox: None,
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
         });
         let (sender, told) = unbounded();

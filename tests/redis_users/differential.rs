@@ -71,6 +71,7 @@ impl OneProcess {
             memory: MemoryBounds::default(),
             recovery_window_ms: 120_000,
             on_damage: OnDamage::Stop,
+            outbox: None,
             clock: Arc::new(move || clock.load(Ordering::SeqCst)),
         });
         let (sender, told) = unbounded();

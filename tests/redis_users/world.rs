@@ -43,6 +43,7 @@ pub(crate) fn rules() -> RoomRules {
         signal_bytes: 0,
         direct_bytes: 0,
         rest_per_minute: 4,
+        hooks: switchboard::domain::hook::HookKinds::NONE,
     }
 }
 

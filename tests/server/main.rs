@@ -24,4 +24,5 @@ mod seeds;
 mod shards;
 mod smoke;
 mod sockets;
+mod webhooks;
 mod websocket;

@@ -32,6 +32,7 @@ fn start() -> server::Server {
         drain: Duration::ZERO,
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
         redis: None,
+        webhooks: switchboard::runtime::webhooks::WebhookOptions::default(),
         may_forget: true,
     };
     server::start(plan).expect("a server")

@@ -91,6 +91,7 @@ pub(crate) fn options(directory: &Path, time: &ManualClock) -> StorageOptions {
         memory: MemoryBounds::default(),
         recovery_window_ms: 120_000,
         on_damage: OnDamage::Stop,
+        outbox: None,
         clock: Arc::new(move || time.now()),
     }
 }

@@ -56,6 +56,8 @@ impl Model {
                 self.revocations.insert(revocation.subject.clone(), revocation.clone());
             }
             Record::RevocationRemoved(subject) => drop(self.revocations.remove(subject)),
+            // The outbox is not part of the model.
+            Record::Hook(_) => {}
             Record::ParticipantAdded { room, user } => {
                 if let Some(participants) = self.participants(room)
                     && !participants.contains(user)

@@ -148,6 +148,9 @@ log.format = "text"
 audit.level = "info"
 audit.format = "text"
 audit.file = ""
+webhooks.endpoints = []
+webhooks.allow_private = false
+webhooks.outbox_bytes = 268435456
 "#;
 
 #[test]

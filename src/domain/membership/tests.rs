@@ -163,6 +163,7 @@ struct RoomFixture {
     room: Room,
     rng: Rng,
     rules: RoomRules,
+    hooks: Vec<crate::domain::hook::HookEvent>,
     events: Vec<AddressedEvent>,
     /// The names the onlooker believes are there.
     seen: BTreeSet<String>,
@@ -186,12 +187,19 @@ impl RoomFixture {
             signal_bytes: 0,
             direct_bytes: 0,
             rest_per_minute: 0,
+            hooks: crate::domain::hook::HookKinds::NONE,
         };
         let (mut events, mut records) = (Vec::new(), Vec::new());
-        let mut context =
-            OpContext { now: Now::default(), rng: &mut rng, rules: &rules, events: &mut events, records: &mut records };
+        let mut context = OpContext {
+            now: Now::default(),
+            rng: &mut rng,
+            rules: &rules,
+            events: &mut events,
+            records: &mut records,
+            hooks: &mut Vec::new(),
+        };
         let room = Room::new("r".into(), &identity(0), None, LogTerms::default(), &mut context);
-        Self { room, rng, rules, events, seen: BTreeSet::new() }
+        Self { room, rng, rules, hooks: Vec::new(), events, seen: BTreeSet::new() }
     }
 
     fn op(&mut self, op: RoomOp) -> Result<(), Code> {
@@ -201,6 +209,7 @@ impl RoomFixture {
             rules: &self.rules,
             events: &mut self.events,
             records: &mut Vec::new(),
+            hooks: &mut self.hooks,
         };
         self.room.apply(op, &mut context).map(drop).map_err(|reject| reject.code)
     }

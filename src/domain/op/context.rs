@@ -8,6 +8,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::event::Event;
+use crate::domain::hook::{HookEvent, HookKinds};
 use crate::domain::record::Record;
 
 /// An event and its audience.
@@ -78,6 +79,8 @@ pub struct RoomRules {
     pub direct_bytes: usize,
     /// REST requests per user and minute; 0 is unlimited.
     pub rest_per_minute: u32,
+    /// The kinds of hook events that are made; with the counterpart of each.
+    pub hooks: HookKinds,
 }
 
 /// The audience of presence events.
@@ -105,6 +108,8 @@ pub struct OpContext<'a> {
     pub events: &'a mut Vec<AddressedEvent>,
     /// The records to keep, in order.
     pub records: &'a mut Vec<Record>,
+    /// The hook events, in order.
+    pub hooks: &'a mut Vec<HookEvent>,
 }
 
 impl OpContext<'_> {

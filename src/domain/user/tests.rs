@@ -62,10 +62,11 @@ impl UserFixture {
             signal_bytes: 0,
             direct_bytes: 0,
             rest_per_minute: 0,
+            hooks: crate::domain::hook::HookKinds::NONE,
         };
         let mut events = Vec::new();
         let (now, rng, records) = (self.now, &mut self.rng, &mut self.records);
-        let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records };
+        let mut context = OpContext { now, rng, rules: &rules, events: &mut events, records, hooks: &mut Vec::new() };
         let outcome = act(self.user.as_mut()?, &mut context);
         for fact in events {
             let Event::Presence { by, status, last_seen } = fact.event else { panic!("{fact:?}") };

@@ -16,6 +16,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
+use crate::domain::hook::{HookChange, HookKind};
 use crate::domain::op::{Reply, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
@@ -178,7 +179,7 @@ impl DirectDeliveries {
         let is_known = users.is_present(&user) || self.waiting.get(&user).is_some();
         // The order of messages is kept if the user connects meanwhile.
         if is_known && !self.unknown.contains_key(&user) {
-            self.store(turn, user, by, content);
+            self.store(turn, users, user, (by, content));
             return Ok(None);
         }
         *self.unknown.entry(user.clone()).or_default() += 1;
@@ -216,8 +217,8 @@ impl DirectDeliveries {
     ) {
         self.end_lookup(&user);
         match result {
-            Ok(StorageReply::User(Some(_))) => self.store(turn, user, by, content),
-            Ok(_) if users.is_present(&user) => self.store(turn, user, by, content),
+            Ok(StorageReply::User(Some(_))) => self.store(turn, users, user, (by, content)),
+            Ok(_) if users.is_present(&user) => self.store(turn, users, user, (by, content)),
             Ok(_) => turn.reply(Err(user_not_found())),
             Err(Unavailable) => turn.reply(Err(Reject::storage_unavailable())),
         }
@@ -225,9 +226,9 @@ impl DirectDeliveries {
 
     /// Stores a message. It is delivered after its commit. Where too much waits for the user, as far as is known, storage is
     /// asked first: some of it can have expired.
-    fn store(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
+    fn store(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, (by, content): (Identity, Content)) {
         if self.has_room(turn, &user, &content) {
-            self.keep(turn, user, by, content);
+            self.keep(turn, users, user, (by, content));
         } else {
             let query = StorageQuery::DirectBytes { user: user.clone() };
             turn.request(StorageRequest::DirectBytes { user, by, content }, query);
@@ -238,6 +239,7 @@ impl DirectDeliveries {
     pub(super) fn bytes_found(
         &mut self,
         turn: &mut Turn<'_>,
+        users: &UserStore,
         (user, by, content): (Name, Identity, Content),
         result: StorageResult,
     ) {
@@ -250,15 +252,21 @@ impl DirectDeliveries {
         self.bytes.remove(&user);
         self.add_bytes(&user, stored + on_the_way);
         match has_room_beside(turn, stored + on_the_way, &content) {
-            true => self.keep(turn, user, by, content),
+            true => self.keep(turn, users, user, (by, content)),
             false => turn.reply(Err(too_much_waits(turn.rules().direct_bytes))),
         }
     }
 
-    fn keep(&mut self, turn: &mut Turn<'_>, user: Name, by: Identity, content: Content) {
+    fn keep(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, (by, content): (Identity, Content)) {
         let direct = new_direct(turn, by, content);
         self.add_bytes(&user, direct.content.bytes() as u64);
         self.add_stage(&user, &direct, DeliveryStage::Storing);
+        if users.connections_of(&user).is_empty() {
+            turn.hook(HookKind::MessageToOfflineUser, || HookChange::OfflineMessage {
+                user: user.clone(),
+                direct: direct.clone(),
+            });
+        }
         let record = Record::DirectKept { user: user.clone(), direct: direct.clone() };
         turn.hold([record], PendingEffect::DirectMessage { user, direct });
     }

@@ -348,7 +348,7 @@ impl Parts<'_> {
             }
             PendingEffect::RoomOperation { room, op } => rooms.run_committed(turn, &room, op),
             PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
-            PendingEffect::RoomDeletion { room } => rooms.remove(&room),
+            PendingEffect::RoomDeletion { room } => rooms.remove(turn, &room),
             PendingEffect::DirectMessage { user, direct } => {
                 turn.reply(Ok(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
                 directs.stored(turn, users, &user, direct);
@@ -418,7 +418,7 @@ impl Parts<'_> {
                 directs.recipient_found(turn, users, (user, by, content), result);
             }
             StorageRequest::DirectBytes { user, by, content } => {
-                directs.bytes_found(turn, (user, by, content), result);
+                directs.bytes_found(turn, users, (user, by, content), result);
             }
             StorageRequest::MadeRooms => {
                 let reply = made_rooms_counted(turn.rules().rooms_per_user, result);

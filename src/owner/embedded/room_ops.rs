@@ -15,7 +15,7 @@ use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::loading::refused;
-use crate::owner::embedded::rooms::{RoomStore, log_idle_end, room_at};
+use crate::owner::embedded::rooms::{RoomStore, hook_closed, log_idle_end, room_at};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
 
@@ -198,8 +198,9 @@ impl RoomStore {
         turn.reply_at(at, outcome);
     }
 
-    pub(super) fn remove(&mut self, name: &Name) {
+    pub(super) fn remove(&mut self, turn: &mut Turn<'_>, name: &Name) {
         log_idle_end(name);
+        hook_closed(turn, name, "idle");
         self.rooms.remove(name);
     }
 

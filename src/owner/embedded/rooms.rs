@@ -6,6 +6,7 @@ use crate::base::Name;
 use crate::base::limits;
 use crate::base::table::Table;
 use crate::domain::access::Identity;
+use crate::domain::hook::{HookChange, HookKind};
 use crate::domain::op::{LogTerms, Profile, Publication, RelaySignal, Reply, RoomOp, SendMessage, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
@@ -44,6 +45,17 @@ pub(super) fn log_idle_end(room: &Name) {
     tracing::info!(target: ROOM_LOG, room = &**room, reason = "idle", "room ended");
 }
 
+/// Logs and reports that a room was created.
+fn log_created(turn: &mut Turn<'_>, room: &Name, by: Name) {
+    tracing::info!(target: ROOM_LOG, room = &**room, by = &*by, "room created");
+    turn.hook(HookKind::RoomCreated, || HookChange::RoomCreated { room: room.clone(), by });
+}
+
+/// Reports that a room is gone.
+pub(super) fn hook_closed(turn: &mut Turn<'_>, room: &Name, reason: &'static str) {
+    turn.hook(HookKind::RoomClosed, || HookChange::RoomClosed { room: room.clone(), reason });
+}
+
 impl RoomStore {
     pub(super) fn new(seed: u64, idempotency_seeds: [u64; 2]) -> Self {
         Self {
@@ -69,7 +81,7 @@ impl RoomStore {
         match op {
             RoomOp::Join(join) if join.create => {
                 let room = Room::by_joining(name.clone(), &join.by, &mut turn.context());
-                tracing::info!(target: ROOM_LOG, room = &**name, by = join.by.user(), "room created");
+                log_created(turn, name, join.by.user_name());
                 Ok(self.rooms.insert(Box::new(room)))
             }
             RoomOp::Rejoin(_)
@@ -103,7 +115,7 @@ impl RoomStore {
     /// Adds a room whose record, if any, is committed.
     pub(super) fn created(&mut self, turn: &mut Turn<'_>, room: Room) -> Reply {
         let reply = Reply::Room(Box::new(room.view(0)));
-        tracing::info!(target: ROOM_LOG, room = &*room.id, by = &*room.view(0).host, "room created");
+        log_created(turn, &room.id, room.view(0).host);
         self.insert(turn, room);
         reply
     }
@@ -210,6 +222,10 @@ impl RoomStore {
     /// Removes a room that was closed, and remembers it for a while.
     fn remove_closed(&mut self, turn: &mut Turn<'_>, name: Name) {
         tracing::info!(target: ROOM_LOG, room = &*name, reason = "closed", "room ended");
+        if let Some(room) = self.rooms.get(&name) {
+            turn.context().hook_end(&room.id, &room.members);
+        }
+        hook_closed(turn, &name, "closed");
         self.rooms.remove(&name);
         if self.closed.len() == limits::CLOSED_ROOMS {
             self.closed.pop_front();
@@ -237,6 +253,7 @@ impl RoomStore {
             self.unload(&name, unloaded.last);
         } else if !room.log.is_made() {
             log_idle_end(&name);
+            hook_closed(turn, &name, "idle");
             self.rooms.remove(&name);
         } else if !turn.core.barrier.is_open(turn.now) {
             turn.defer_by(limits::JOINED_ROOM_IDLE_MS, DeferredTask::EndRoom(name));

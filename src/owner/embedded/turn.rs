@@ -13,6 +13,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
+use crate::domain::hook::{HookChange, HookEvent, HookKind};
 use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, RoomRules};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
@@ -77,6 +78,7 @@ pub(super) struct OwnerCore {
     /// The events and records of the current operation; empty between operations.
     pub(super) events: Vec<AddressedEvent>,
     records: Vec<Record>,
+    hooks: Vec<HookEvent>,
     /// The buffer that events are encoded in; empty between uses.
     pub(super) draft: Vec<u8>,
 }
@@ -93,6 +95,7 @@ impl OwnerCore {
             tasks: DeferredTasks::default(),
             events: Vec::new(),
             records: Vec::new(),
+            hooks: Vec::new(),
             draft: Vec::new(),
         }
     }
@@ -100,6 +103,7 @@ impl OwnerCore {
     pub(super) fn check_invariants(&self) {
         assert!(self.events.is_empty(), "owner: each operation publishes all its events");
         assert!(self.records.is_empty(), "owner: each operation commits all its records");
+        assert!(self.hooks.is_empty(), "owner: each operation stores all its hook events");
         self.barrier.check_invariants();
         self.requests.check_invariants();
     }
@@ -117,8 +121,8 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     /// The context in which a room or a user applies an operation.
     pub(super) fn context(&mut self) -> OpContext<'_> {
-        let OwnerCore { rng, rules, events, records, .. } = &mut *self.core;
-        OpContext { now: self.now, rng, rules, events, records }
+        let OwnerCore { rng, rules, events, records, hooks, .. } = &mut *self.core;
+        OpContext { now: self.now, rng, rules, events, records, hooks }
     }
 
     pub(super) fn rules(&self) -> &RoomRules {
@@ -171,8 +175,21 @@ impl Turn<'_> {
         !self.core.records.is_empty()
     }
 
+    /// Stores a change for the application, if an endpoint wants such events.
+    pub(super) fn hook(&mut self, kind: HookKind, change: impl FnOnce() -> HookChange) {
+        self.context().hook(kind, change);
+        self.keep_hooks();
+    }
+
+    /// Stores the hook events of the operation, in the batch of its records; no effect waits for them.
+    pub(super) fn keep_hooks(&mut self) {
+        let OwnerCore { barrier, hooks, .. } = &mut *self.core;
+        barrier.keep(hooks.drain(..).map(|event| Record::Hook(Box::new(event))));
+    }
+
     /// Commits the records of the operation; no effect waits for them.
     pub(super) fn keep_records(&mut self) {
+        self.keep_hooks();
         self.core.barrier.keep(self.core.records.drain(..));
     }
 
@@ -276,6 +293,7 @@ impl Turn<'_> {
         is_closed: bool,
         (seq, idempotency_key): (u64, Option<u128>),
     ) -> OpOutcome {
+        self.keep_hooks();
         if !self.has_records() {
             self.publish(room, is_closed);
             return outcome.map(Some);
@@ -291,6 +309,7 @@ impl Turn<'_> {
     /// Publishes a departure after the messages sent before it. The member that leaves gets its own events now, and none of
     /// the later ones: as a former member it would get only some of them.
     pub(super) fn publish_departure(&mut self, room: &Room) {
+        self.keep_hooks();
         let is_for_members = |event: &mut AddressedEvent| !matches!(event.audience, Audience::Connection(_));
         let events: SmallVec<[AddressedEvent; 1]> = self.core.events.extract_if(.., is_for_members).collect();
         self.publish(room, false);

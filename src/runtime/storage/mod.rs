@@ -47,6 +47,7 @@ mod group;
 mod lookup_cache;
 mod memory_bounds;
 mod open;
+mod outbox;
 mod reader;
 mod record_writer;
 mod restore;
@@ -64,6 +65,7 @@ use std::thread::JoinHandle;
 pub use error::OpenError;
 pub use memory_bounds::MemoryBounds;
 pub use open::{Opened, Report, open};
+pub use outbox::{Outbox, OutboxChange, OutboxEndpoint, OutboxOptions, WaitingEvent};
 
 use crate::base::limits;
 use crate::message::storage::StorageState;
@@ -93,6 +95,8 @@ pub struct StorageOptions {
     pub on_damage: OnDamage,
     /// The clock for the age of rows.
     pub clock: WallClock,
+    /// The outbox of hook events, if the application has endpoints.
+    pub outbox: Option<Arc<OutboxOptions>>,
 }
 
 /// Where the database is.
@@ -161,6 +165,7 @@ pub struct StorageHealth {
 /// The running storage threads; dropping it completes pending writes and ends them.
 pub struct Storage {
     handle: StorageHandle,
+    source: connection::DatabaseSource,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -171,6 +176,11 @@ impl Storage {
     /// A handle for one user of the storage.
     pub fn handle(&self) -> StorageHandle {
         self.handle.clone()
+    }
+
+    /// The outbox of hook events, for one of its endpoints.
+    pub fn outbox(&self, endpoint: &str) -> Outbox {
+        Outbox::new(self.source.clone(), self.handle.clone(), endpoint)
     }
 
     /// Updates the state [`StorageState::Late`]; to be called about once a second.

@@ -16,6 +16,7 @@ use crate::runtime::storage::connection::{DatabaseSource, boot_id, find_damage};
 use crate::runtime::storage::database_file::DatabaseFile;
 use crate::runtime::storage::directory::Directory;
 use crate::runtime::storage::error::{OpenError, state};
+use crate::runtime::storage::outbox;
 use crate::runtime::storage::reader::StorageReader;
 use crate::runtime::storage::rows::int;
 use crate::runtime::storage::shared::Shared;
@@ -231,6 +232,9 @@ impl Opened {
         let life = mark_unclean(&connection, options.durability);
         life.and_then(|()| source.configure(&connection, options.durability))
             .map_err(|error| failure(&source, &error))?;
+        if let Some(outbox) = &options.outbox {
+            outbox::end_states(&connection, outbox, (options.clock)()).map_err(|error| failure(&source, &error))?;
+        }
         let (command_sender, commands) = unbounded();
         let (query_sender, queries) = unbounded();
         let (request, requests) = bounded(1);
@@ -247,7 +251,8 @@ impl Opened {
         ];
         let threads = threads.into_iter().collect::<std::io::Result<_>>();
         let no_thread = |error: std::io::Error| OpenError::Database { file: source.path(), detail: error.to_string() };
-        Ok(Storage { handle: shared, threads: threads.map_err(no_thread)? })
+        let threads = threads.map_err(no_thread)?;
+        Ok(Storage { handle: shared, source, threads })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Writes records as rows, within the writer's open transaction.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension, Result, params};
 use uuid::Uuid;
 
@@ -12,6 +14,7 @@ use crate::domain::revocation::Revocation;
 use crate::message::storage::CommitOutcome;
 use crate::runtime::storage::error::StorageFault;
 use crate::runtime::storage::lookup_cache::LookupCache;
+use crate::runtime::storage::outbox::{OutboxChange, OutboxOptions, OutboxWriter};
 use crate::runtime::storage::rows::{self, PeerColumn, int};
 use crate::runtime::storage::statements::statements;
 
@@ -43,6 +46,8 @@ pub(super) struct RecordWriter<'c> {
     now: u64,
     /// The unit in which the use of a user is recorded, in milliseconds.
     use_unit_ms: u64,
+    /// Where events for the application go, if it has endpoints.
+    outbox: Option<OutboxWriter<'c>>,
 }
 
 statements! {
@@ -101,13 +106,19 @@ statements! {
 }
 
 impl<'c> RecordWriter<'c> {
-    pub(super) fn new(connection: &'c Connection, seed: u64, use_unit_ms: u64) -> Result<Self> {
+    pub(super) fn new(
+        connection: &'c Connection,
+        seed: u64,
+        use_unit_ms: u64,
+        outbox: Option<&Arc<OutboxOptions>>,
+    ) -> Result<Self> {
         Ok(Self {
             statements: Statements::prepare(connection)?,
             rooms: LookupCache::new(REMEMBERED, seed),
             users: LookupCache::new(REMEMBERED, seed),
             now: 0,
             use_unit_ms,
+            outbox: outbox.map(|options| OutboxWriter::new(connection, options.clone())).transpose()?,
         })
     }
 
@@ -118,7 +129,11 @@ impl<'c> RecordWriter<'c> {
     }
 
     pub(super) fn commit(&mut self) -> Result<()> {
-        self.statements.commit.execute([]).map(drop)
+        self.statements.commit.execute([])?;
+        if let Some(outbox) = &mut self.outbox {
+            outbox.committed();
+        }
+        Ok(())
     }
 
     /// Undoes all changes since [`RecordWriter::begin`], even if the database has already done so.
@@ -126,6 +141,9 @@ impl<'c> RecordWriter<'c> {
         // The caches may hold rows of the transaction.
         self.rooms.clear();
         self.users.clear();
+        if let Some(outbox) = &mut self.outbox {
+            outbox.rolled_back();
+        }
         // Fails if the failure has already ended the transaction.
         let _ = self.statements.rollback.execute([]);
     }
@@ -191,10 +209,22 @@ impl<'c> RecordWriter<'c> {
                 let values = params![&**user, today, status, last_seen.map(int), int(self.now)];
                 Ok(self.statements.set_absence.execute(values).map(drop)?)
             }
+            Record::Hook(event) => match &mut self.outbox {
+                Some(outbox) => Ok(outbox.add(event, self.now)?),
+                None => Ok(()),
+            },
             Record::RevocationKept(revocation) => self.keep_revocation(revocation),
             Record::RevocationRemoved(subject) => {
                 Ok(self.statements.drop_revocation.execute([subject.text()]).map(drop)?)
             }
+        }
+    }
+
+    /// Carries out a change of the outbox.
+    pub(super) fn change_outbox(&mut self, change: &OutboxChange) -> Result<()> {
+        match &mut self.outbox {
+            Some(outbox) => outbox.change(change, self.now),
+            None => Ok(()),
         }
     }
 

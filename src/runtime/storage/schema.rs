@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -23,6 +23,7 @@ const STEPS: [&str; 9] = [
     DESCRIPTIONS_OF_ROOMS,
     ROOMS_BY_MAKER,
     REVOCATIONS_AND_HOSTS,
+    HOOK_EVENTS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -189,6 +190,27 @@ const REVOCATIONS_AND_HOSTS: &str = "
 
     ALTER TABLE room ADD COLUMN host_key BLOB;   -- SHA-256 of the host secret; NULL: none
     ALTER TABLE room ADD COLUMN is_locked INTEGER NOT NULL DEFAULT 0;
+";
+
+const HOOK_EVENTS: &str = "
+    -- The outbox: events for the endpoints of the application. Numbers are never used again.
+    CREATE TABLE hook_event(
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        endpoint TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        dead_at INTEGER,              -- NULL: waits for delivery
+        body TEXT NOT NULL            -- JSON
+    );
+    CREATE INDEX hook_event_waiting ON hook_event(endpoint, number) WHERE dead_at IS NULL;
+    CREATE INDEX hook_event_dead ON hook_event(endpoint, number) WHERE dead_at IS NOT NULL;
+    -- States whose beginning was reported and whose end was not.
+    CREATE TABLE hook_state(
+        kind TEXT NOT NULL,           -- of the event that ends it
+        name TEXT NOT NULL,
+        room TEXT,
+        data TEXT NOT NULL,           -- JSON, of the event that began it
+        PRIMARY KEY(kind, name)
+    ) WITHOUT ROWID;
 ";
 
 /// The identifying fields of a file.

@@ -11,6 +11,7 @@ use crate::message::storage::{
     Batch, CommitOutcome, CommitReceipt, StorageEvent, StorageQuery, StorageState, Ticket, Unavailable,
 };
 use crate::message::{Requester, ShardNumber};
+use crate::runtime::storage::outbox::OutboxChange;
 use crate::runtime::storage::{Durability, StorageHealth};
 
 /// Size of waiting batches beyond which further ones are refused.
@@ -27,6 +28,8 @@ pub(super) enum WriterCommand {
     Refuse(Ticket),
     /// Pass this query on to the reader after all earlier batches are committed.
     Query(PendingQuery),
+    /// Change the outbox of hook events.
+    Outbox(OutboxChange),
     /// Complete the earlier commands, and end.
     Close,
 }
@@ -165,6 +168,11 @@ impl Shared {
         self.queries.len() < QUERIES_MAX && self.queries.send(Some(query)).is_ok()
     }
 
+    /// Submits a change of the outbox. It is lost if it cannot be written; events are then delivered again.
+    pub fn change_outbox(&self, change: OutboxChange) {
+        let _ = self.commands.send(WriterCommand::Outbox(change));
+    }
+
     /// Ends the writer after its earlier commands.
     pub(super) fn close(&self) {
         let _ = self.commands.send(WriterCommand::Close);
@@ -255,6 +263,7 @@ fn weight_of(record: &Record) -> usize {
     128 + match record {
         Record::MessageSent(sent) => sent.message.content.bytes(),
         Record::DirectKept { direct, .. } => direct.content.bytes(),
+        Record::Hook(event) => event.change.bytes(),
         Record::RoomMade(made) => {
             let profile = made.profile.as_deref();
             profile.map_or(0, |profile| {

@@ -14,6 +14,7 @@ use crate::runtime::storage::connection::release_memory;
 use crate::runtime::storage::database_file::{DatabaseFile, Failure, failure};
 use crate::runtime::storage::error::{StorageFault, state};
 use crate::runtime::storage::group::{BatchFate, GroupedBatch, Runs};
+use crate::runtime::storage::outbox::{OutboxChange, OutboxOptions};
 use crate::runtime::storage::record_writer::RecordWriter;
 use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, carries_session, weight};
 use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     /// The batches of the present transaction. With durability `none` they are kept across a failure.
     group: Vec<GroupedBatch>,
     queries: Vec<PendingQuery>,
+    outbox: Option<Arc<OutboxOptions>>,
+    outbox_changes: Vec<OutboxChange>,
     is_closing: bool,
 }
 
@@ -81,6 +84,8 @@ impl Writer {
             runs: Runs::new(),
             group: Vec::new(),
             queries: Vec::new(),
+            outbox: options.outbox,
+            outbox_changes: Vec::new(),
             is_closing: false,
         }
     }
@@ -119,7 +124,8 @@ impl Writer {
     /// Executes commands until it is closed (`Ok`) or the files fail.
     fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
         let mut record_writer =
-            RecordWriter::new(connection, self.seed, self.defaults.use_unit_ms()).map_err(failure)?;
+            RecordWriter::new(connection, self.seed, self.defaults.use_unit_ms(), self.outbox.as_ref())
+                .map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.defaults).map_err(failure)?;
         let (mut batches, mut idle_checks) = (0, 0);
         loop {
@@ -145,6 +151,7 @@ impl Writer {
             }
             self.commit(&mut record_writer)?;
             debug_assert!(self.group.is_empty(), "invariant: the receipts of a committed group are sent");
+            self.change_outbox(&mut record_writer).map_err(failure)?;
             for query in self.queries.drain(..) {
                 send_to_reader(&self.shared, query);
             }
@@ -182,9 +189,11 @@ impl Writer {
                     self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, weight: 0 });
                 }
                 WriterCommand::Query(query) => self.queries.push(query),
+                WriterCommand::Outbox(change) => self.outbox_changes.push(change),
                 WriterCommand::Close => self.is_closing = true,
             }
-            let is_full = bytes >= GROUP_BYTES || self.group.len() >= GROUP_COMMANDS;
+            let commands = self.group.len() + self.outbox_changes.len();
+            let is_full = bytes >= GROUP_BYTES || commands >= GROUP_COMMANDS;
             next = if is_full { None } else { self.commands.try_recv().ok() };
         }
         if !self.group.is_empty() {
@@ -229,6 +238,22 @@ impl Writer {
         }
         self.send_receipts();
         Ok(())
+    }
+
+    /// Carries out the changes of the outbox, in a transaction of their own.
+    fn change_outbox(&mut self, record_writer: &mut RecordWriter<'_>) -> Result<()> {
+        if self.outbox_changes.is_empty() {
+            return Ok(());
+        }
+        record_writer.begin((self.clock)())?;
+        let outcome = self.outbox_changes.drain(..).try_for_each(|change| record_writer.change_outbox(&change));
+        match outcome.and_then(|()| record_writer.commit()) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                record_writer.roll_back();
+                Err(error)
+            }
+        }
     }
 
     fn send_receipts(&mut self) {

@@ -290,7 +290,9 @@ impl<'a> RestAnswers<'a> {
             Metering::on(self.core).totals(now).metrics(),
             Metering::on(self.core).vitals(now),
         );
-        let text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
+        let mut text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
+        let endpoints: Vec<_> = self.core.options.hook_counters.iter().map(|counters| counters.read()).collect();
+        exposition::write_webhooks(&mut text, &endpoints);
         let body = text.into_bytes().into();
         let headers = vec![("Cache-Control", "no-store".to_owned())];
         Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers }

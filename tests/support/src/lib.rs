@@ -10,6 +10,7 @@
 //!   whose connections fail. [`control_pair`] detects a fault that affects
 //!   uninvolved clients.
 //! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`mod@bench`].
+//! - The application: [`webhook_receiver`].
 //! - [`token`], [`frame`], [`directory`], [`workspace`].
 //!
 //! Unit tests of `switchboard` must not use this crate: it links the library without `cfg(test)`, so the types differ.
@@ -36,4 +37,5 @@ pub mod server;
 pub mod settings;
 pub mod tcp_client;
 pub mod token;
+pub mod webhook_receiver;
 pub mod workspace;

@@ -41,7 +41,7 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
         run(Command::new("npm").args(arguments).current_dir(directory));
     });
     // Node looks for packages beside the script.
-    for script in ["clients.mjs", "dialects.mjs", "own_cases.mjs", "recovery.mjs", "rolling.mjs"] {
+    for script in ["clients.mjs", "dialects.mjs", "own_cases.mjs", "recovery.mjs", "rolling.mjs", "webhooks.mjs"] {
         std::fs::copy(Path::new(SCRIPTS).join(script), directory.join(script)).expect("a copy");
     }
     directory

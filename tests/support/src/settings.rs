@@ -33,6 +33,7 @@ pub fn rules() -> RoomRules {
         signal_bytes: 0,
         direct_bytes: 0,
         rest_per_minute: 0,
+        hooks: switchboard::domain::hook::HookKinds::NONE,
     }
 }
 
@@ -62,6 +63,7 @@ pub fn options() -> Options {
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
+        hook_counters: std::sync::Arc::default(),
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },

@@ -1,0 +1,154 @@
+//! The HTTP client of a webhook: signed requests, no redirects, and public addresses only unless the settings say otherwise.
+//!
+//! The addresses are checked after the name was resolved and are those that are connected to, so a name cannot lead to a
+//! private address, whatever its server answers next.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::config::Config;
+use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::{Agent, Body, Error};
+
+use crate::base::network::is_public;
+use crate::base::time::Now;
+use crate::codec::webhook::{WebhookSecret, signatures};
+use crate::dialect::webhook;
+use crate::runtime::storage::WaitingEvent;
+use crate::runtime::webhooks::WebhookEndpoint;
+
+/// Bytes of an answer's body that are read; more end its connection.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+
+/// How long an idle connection to an endpoint is kept.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+
+/// A request, complete with its signature.
+pub(super) struct PreparedRequest {
+    pub(super) id: String,
+    pub(super) seconds: u64,
+    pub(super) signature: String,
+    pub(super) body: Vec<u8>,
+}
+
+impl PreparedRequest {
+    /// A request with these events, in order. The same events get the same id.
+    pub(super) fn new(events: &[WaitingEvent], secrets: &[WebhookSecret], now: Now) -> Self {
+        let mut body = Vec::with_capacity(128 + events.iter().map(|event| event.body.len() + 1).sum::<usize>());
+        webhook::batch(&mut body, now.wall, events.iter().map(|event| event.body.as_bytes()));
+        let (first, last) = (events.first(), events.last());
+        let number = |event: Option<&WaitingEvent>| event.map_or(0, |event| event.number);
+        let id = format!("msg_{:x}_{}_{}", first.map_or(0, |event| event.at), number(first), number(last));
+        let seconds = now.unix_seconds();
+        let signature = signatures(secrets, &id, seconds, &body);
+        Self { id, seconds, signature, body }
+    }
+}
+
+/// The reason that a request failed.
+pub(super) struct RequestFailure {
+    pub(super) reason: String,
+    pub(super) retry_after_ms: Option<u64>,
+}
+
+/// The client of one endpoint.
+pub(super) struct WebhookClient {
+    agent: Agent,
+    url: String,
+    pub(super) secrets: Vec<WebhookSecret>,
+}
+
+impl WebhookClient {
+    pub(super) fn new(endpoint: &WebhookEndpoint, allow_private: bool) -> Result<Self, String> {
+        let mut config = Agent::config_builder()
+            .timeout_global(Some(endpoint.timeout))
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .max_idle_age(IDLE_MAX)
+            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
+        if endpoint.url.starts_with("https://") {
+            config = config.tls_config(tls()?);
+        }
+        let agent = Agent::with_parts(
+            config.build(),
+            DefaultConnector::default(),
+            GuardedResolver { allow_private, inner: DefaultResolver::default() },
+        );
+        Ok(Self { agent, url: endpoint.url.clone(), secrets: endpoint.secrets.clone() })
+    }
+
+    /// Sends a request; a status of 2xx is a success.
+    pub(super) fn send(&self, request: &PreparedRequest) -> Result<(), RequestFailure> {
+        let sent = self
+            .agent
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", &request.id)
+            .header("webhook-timestamp", request.seconds.to_string())
+            .header("webhook-signature", &request.signature)
+            .send(&request.body[..]);
+        let mut answer = sent.map_err(|error| RequestFailure { reason: error.to_string(), retry_after_ms: None })?;
+        let status = answer.status();
+        let seconds = answer.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        drain(answer.body_mut());
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(RequestFailure {
+                reason: format!("status {}", status.as_u16()),
+                retry_after_ms: seconds.map(|seconds| seconds.saturating_mul(1_000)),
+            }),
+        }
+    }
+}
+
+/// Reads the rest of an answer, so that its connection can be used again.
+fn drain(body: &mut Body) {
+    let mut reader = body.with_config().limit(ANSWER_BYTES_MAX).reader();
+    let _ = io::copy(&mut reader, &mut io::sink());
+}
+
+/// TLS with the certificate authorities of the operating system.
+fn tls() -> Result<TlsConfig, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect();
+    if roots.is_empty() {
+        let why = found.errors.first().map_or("none is installed".to_owned(), ToString::to_string);
+        return Err(format!("webhooks with https need certificate authorities: {why}"));
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let roots = RootCerts::from(roots);
+    Ok(TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build())
+}
+
+/// Resolves names as the operating system does, to public addresses only.
+#[derive(Debug)]
+struct GuardedResolver {
+    allow_private: bool,
+    inner: DefaultResolver,
+}
+
+impl Resolver for GuardedResolver {
+    fn resolve(&self, uri: &Uri, config: &Config, timeout: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        let found = self.inner.resolve(uri, config, timeout)?;
+        if self.allow_private {
+            return Ok(found);
+        }
+        let mut public = self.empty();
+        for address in found.iter().filter(|address| is_public(address.ip())) {
+            public.push(*address);
+        }
+        match public.is_empty() {
+            false => Ok(public),
+            true => Err(Error::Io(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the host has a private address, which webhooks.allow_private does not allow",
+            ))),
+        }
+    }
+}
