@@ -83,7 +83,7 @@ fn fail(cluster: &mut RedisCluster, server: &Server, failed: &[usize], signal: i
 fn server_of_a_failed_cluster_is_not_ready() {
     let mut cluster = RedisCluster::start();
     let server = Server::of_shards(1, &[&format!("redis.url={}", cluster.url())]);
-    assert!(is_ready(&server));
+    wait_until("it is ready", || is_ready(&server));
     fail(&mut cluster, &server, &[1], SIGKILL);
     fail(&mut cluster, &server, &[2], SIGSTOP);
     fail(&mut cluster, &server, &[0, 1], SIGSTOP);

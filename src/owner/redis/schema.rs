@@ -112,8 +112,9 @@ lua_constants! {
     // Every so many messages a log is trimmed, each time by at most TRIMMED_MAX messages.
     TRIM_EVERY = 8;
     TRIMMED_MAX = 64;
-    // A room that has changed its server waits so long for what the nodes know of it.
+    // A room that has changed its server waits so long for what the nodes know of it; then its epoch ends.
     TAKEOVER_MS = 5_000;
+    EPOCH_CHARS = EPOCH_CHARS as u64;
     // So many takeovers are kept, each with the number of the last events before it.
     TAKEOVERS_KEPT = 16;
     // Digits of a takeover that no other one has.

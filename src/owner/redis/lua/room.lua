@@ -114,54 +114,6 @@ local function note_takeover(own, time)
   call('HSET', key, 'zl', table.concat(list, ' '))
 end
 
--- Whether operations can go on. A server that has taken the room over can lack events that the former server published, and
--- would use their numbers again: first the nodes with members report what they know; see `since`.
-local function is_settled(keeper)
-  local own = server()
-  local name, is_awaiting, generation = string.match(keeper or '', '^(%w*)([:?])(%d+)$')
-  room.generation = generation or '0'
-  if name == own and is_awaiting == ':' then return true end
-  local time = call('TIME')
-  local ms = time[1] * 1000 + math.floor(time[2] / 1000)
-  if name ~= own then
-    note_takeover(own, time)
-    call('DEL', key .. ':z')
-    for _, text in ipairs(call('HVALS', members_key)) do call('SADD', key .. ':z', cjson.decode(text).q) end
-    call('HSET', key, 'z', own .. '?' .. room.generation, 'zt', ms)
-  end
-  if call('SCARD', key .. ':z') > 0 and ms - call('HGET', key, 'zt') < TAKEOVER_MS then return false end
-  settle()
-  return true
-end
-
--- Reads the room. Returns the reason if that is not possible. An idle room exists only for operations that wake it (`wakes`).
--- A node that reports what it knows (`knows`) need not wait until the server has the room.
-local function open(wakes, knows)
-  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z', 'hk', 'lk')
-  if not v[1] then
-    return now < tonumber(call('GET', key .. ':x') or 0) and 'room_closed' or 'room_not_found'
-  end
-  room = {
-    epoch = v[1], seq = tonumber(v[2]), number = tonumber(v[3]), made = v[4] == '1', private = v[5] == '1',
-    capacity = tonumber(v[6]), history = v[7], keep_count = v[8] ~= '' and tonumber(v[8]) or keep,
-    keep_age = v[9] ~= '' and tonumber(v[9]) or keep_ms, host = v[11],
-    socketio_count = tonumber(v[13]), host_key = v[15], locked = v[16] == '1'
-  }
-  if not is_settled(v[14]) and not knows then return 'unsettled' end
-  room.kept = (room.history == '' and keeps == 1) or room.history == '1'
-  local idle = now - tonumber(v[10])
-  if idle >= JOINED_ROOM_IDLE_MS and call('HLEN', members_key) == 0 then
-    local ms = idle_ms()
-    if ms > 0 and idle >= ms then
-      each('DEL')
-    elseif room.made or wakes then
-      return
-    end
-    room = nil
-    return 'room_not_found'
-  end
-end
-
 -- Notes activity in the room.
 local function touch()
   call('HSET', key, 'a', now)
@@ -184,22 +136,92 @@ local function tell(audience, event)
   events[#events + 1] = '[' .. cjson.encode(audience) .. ',' .. event .. ']'
 end
 
--- The end of every script: numbers and publishes the events, and returns the answer. Light events have no number. The answer is a
--- text or pieces of one, and a piece can be a table, of texts that commas are to separate: Lua is slow to join large texts. An
--- answer with `texts` ends with the start of a list, which gets them.
-local function done(answer, is_light, texts)
-  local has = 0
-  if #events > 0 then
-    local n = 0
-    if not is_light then
-      n = call('HINCRBY', key, 'n', 1)
-      room.number, has = n, 1
-    end
-    local body = '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' ..
-      table.concat(events, ',') .. ']}'
-    if not is_light and not room.is_resting then keep_events(n, body) end
+-- Numbers and publishes the events. Light events have no number. Returns 1 if there were numbered ones, or else 0.
+local function publish_events(is_light)
+  if #events == 0 then return 0 end
+  local n = is_light and 0 or call('HINCRBY', key, 'n', 1)
+  local body = '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now .. ',"f":[' ..
+    table.concat(events, ',') .. ']}'
+  events = {}
+  if is_light then
     call(publish, key, body)
+    return 0
   end
+  room.number = n
+  if not room.is_resting then keep_events(n, body) end
+  call(publish, key, body)
+  return 1
+end
+
+-- Ends the epoch: all members leave, and the log belongs to the next epoch.
+local function end_epoch(next_epoch)
+  room.epoch, room.socketio_count = next_epoch, 0
+  call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
+  call('HDEL', key, 'u', 'w', 'i')
+  call('DEL', members_key, peers_key, users_key, user_counts_key, typing_key)
+  tell('*', '{"closed":"the room\'s messages were lost"}')
+  rest()
+end
+
+-- Whether operations can go on. A server that has taken the room over can lack events that the former server published, and
+-- would use their numbers again: first the nodes with members report what they know; see `since`. If one of them does not
+-- report in time, what it knows is not excluded, so the epoch ends; a node that reports just now (`knows`) still can.
+local function is_settled(keeper, knows)
+  local own = server()
+  local name, is_awaiting, generation = string.match(keeper or '', '^(%w*)([:?])(%d+)$')
+  room.generation = generation or '0'
+  if name == own and is_awaiting == ':' then return true end
+  local time = call('TIME')
+  local ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  if name ~= own then
+    note_takeover(own, time)
+    call('DEL', key .. ':z')
+    for _, text in ipairs(call('HVALS', members_key)) do call('SADD', key .. ':z', cjson.decode(text).q) end
+    call('HSET', key, 'z', own .. '?' .. room.generation, 'zt', ms)
+  end
+  if call('SCARD', key .. ':z') > 0 then
+    if knows or ms - call('HGET', key, 'zt') < TAKEOVER_MS then return false end
+    end_epoch(string.sub(redis.sha1hex(own .. ' ' .. origin .. ' ' .. time[1] .. ' ' .. time[2]), 1, EPOCH_CHARS))
+    publish_events()
+    room.is_resting = nil
+  end
+  settle()
+  return true
+end
+
+-- Reads the room. Returns the reason if that is not possible. An idle room exists only for operations that wake it (`wakes`).
+-- A node that reports what it knows (`knows`) need not wait until the server has the room.
+local function open(wakes, knows)
+  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z', 'hk', 'lk')
+  if not v[1] then
+    return now < tonumber(call('GET', key .. ':x') or 0) and 'room_closed' or 'room_not_found'
+  end
+  room = {
+    epoch = v[1], seq = tonumber(v[2]), number = tonumber(v[3]), made = v[4] == '1', private = v[5] == '1',
+    capacity = tonumber(v[6]), history = v[7], keep_count = v[8] ~= '' and tonumber(v[8]) or keep,
+    keep_age = v[9] ~= '' and tonumber(v[9]) or keep_ms, host = v[11],
+    socketio_count = tonumber(v[13]), host_key = v[15], locked = v[16] == '1'
+  }
+  room.kept = (room.history == '' and keeps == 1) or room.history == '1'
+  if not is_settled(v[14], knows) and not knows then return 'unsettled' end
+  local idle = now - tonumber(v[10])
+  if idle >= JOINED_ROOM_IDLE_MS and call('HLEN', members_key) == 0 then
+    local ms = idle_ms()
+    if ms > 0 and idle >= ms then
+      each('DEL')
+    elseif room.made or wakes then
+      return
+    end
+    room = nil
+    return 'room_not_found'
+  end
+end
+
+-- The end of every script: publishes the events, and returns the answer. The answer is a text or pieces of one, and a piece can
+-- be a table, of texts that commas are to separate: Lua is slow to join large texts. An answer with `texts` ends with the start
+-- of a list, which gets them.
+local function done(answer, is_light, texts)
+  local has = publish_events(is_light)
   local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch ..
     '",'
   if type(answer) == 'string' then

@@ -1,8 +1,10 @@
 -- since: mirrors domain/history.rs
 -- Events that a node has missed. It knows the room of `epoch` and `generation` up to these events and message.
--- `next_epoch`: the epoch after this one, if that has to end.
+-- `next_epoch`: the epoch after this one, if that has to end. `known_number`: the last events that anyone at this node knows of,
+-- be it by a reply alone.
 local last_number, last_seq, epoch = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local generation, next_epoch = ARGV[8], ARGV[9]
+local known_number = tonumber(ARGV[10] or last_number)
 
 -- The number of the last events that both this server and a server of that takeover have; -1 if that is not in the history
 -- of this server: it took over beside it.
@@ -18,16 +20,11 @@ end
 local why = open(true, true)
 if why then return refuse(why) end
 call('SREM', key .. ':z', string.match(origin, '^%d+'))
-if epoch == room.epoch and common_number() < last_number then
+if epoch == room.epoch and common_number() < known_number then
   -- The node has events that this server does not have: the epoch ends, and the remaining log belongs to the next one.
-  room.epoch, room.number = next_epoch, math.max(room.number, last_number)
-  call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
-  call('HDEL', key, 'u', 'w', 'i')
-  call('DEL', members_key, peers_key, users_key, user_counts_key, typing_key)
-  room.socketio_count = 0
+  room.number = math.max(room.number, known_number)
+  end_epoch(next_epoch)
   settle()
-  tell('*', '{"closed":"the room\'s messages were lost"}')
-  rest()
   return done('"l":[]')
 end
 -- Of events and messages the first ones; the node asks again for the next.

@@ -14,6 +14,7 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_word};
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::event::Event;
+use crate::domain::reject::Reject;
 use crate::message::ShardMessage;
 use crate::message::redis::Bytes;
 use crate::owner::redis::cluster::membership;
@@ -29,6 +30,9 @@ use crate::owner::redis::wire::{self, ReplyHeader, RoomPublication};
 
 /// Time after which missing events are searched for, in milliseconds.
 pub(super) const FIND_GAPS_MS: u64 = 200;
+
+/// The reason of the end of a room whose epoch has ended in Redis.
+const LOST: &str = "the room's messages were lost";
 
 /// Time a marker may take before the subscription counts as broken, in milliseconds.
 const MARKER_MS: u64 = 1_500;
@@ -155,6 +159,10 @@ impl Rooms {
             room.is_entering = false;
             let before = room.last;
             let is_same = header.refusal.is_none() && room.epoch.as_deref() == Some(header.epoch);
+            if is_same && room.is_other_generation(header.epoch, header.generation) && room.known() > room.reported {
+                // Meanwhile there were replies of the former server: this one may lack what they are about.
+                return request_missed(turn, room, name);
+            }
             if is_same && let Ok(SinceReply { publications }) = read(text) {
                 let later = room.adopt_generation(header.generation);
                 for publication in publications.into_iter().chain(later) {
@@ -179,7 +187,7 @@ impl Rooms {
             match header.refusal {
                 _ if is_same => self.leave_behind(turn, &name),
                 Some("room_closed") => self.end(turn, &name, "the room was closed"),
-                _ => self.end(turn, &name, "the room's messages were lost"),
+                _ => self.end(turn, &name, LOST),
             }
         }
     }
@@ -188,7 +196,7 @@ impl Rooms {
     pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
         let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
         for room in rooms {
-            self.end(turn, &room, "the room's messages were lost");
+            self.end(turn, &room, LOST);
         }
     }
 
@@ -202,7 +210,7 @@ impl Rooms {
 
     /// Ends a room for the members on this node.
     fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reason: &str) {
-        let members = self.drop_members(turn, name);
+        let members = self.drop_members(turn, name, reason == LOST);
         let shards: BTreeSet<u8> = members.iter().map(|member| member.place().shard).collect();
         let event = Event::Closed { room: name.clone(), reason: reason.into() };
         let packed = EncodedEvent::new(&event, turn.now, &mut turn.node.encode_buffer);
@@ -215,18 +223,20 @@ impl Rooms {
 
     /// The node cannot follow a room any more, which goes on: the members on this node return to it by new connections.
     fn leave_behind(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
-        let members = self.drop_members(turn, name);
+        let members = self.drop_members(turn, name, false);
         outage::have_return(turn, members);
         self.unsubscribe_if_unused(turn, name);
     }
 
-    /// Ends the order of a room on this node, and returns the members.
-    fn drop_members(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) -> Vec<ConnectionId> {
+    /// Ends the order of a room on this node, and returns the members. If its messages are lost, so can be the operations whose
+    /// replies wait for their turn.
+    fn drop_members(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, is_lost: bool) -> Vec<ConnectionId> {
         let mut members = Vec::new();
         if let Some(room) = self.subscriptions.get_mut(name) {
             room.epoch = None;
             for reply in room.abandon() {
-                turn.reply(reply.to, reply.reply);
+                let result = if is_lost { Err(Reject::storage_unavailable()) } else { reply.reply };
+                turn.reply(reply.to, result);
             }
             members.extend(room.members.drain(..).map(|(connection, _)| connection));
         }
@@ -252,9 +262,10 @@ fn marker(node: u16) -> Bytes {
 fn request_missed(turn: &mut OwnerTurn<'_>, room: &mut RoomSubscription, name: Name) {
     (room.search, room.needs_check) = (GapSearch::Requested, false);
     let epoch = wire::text(room.epoch.as_deref().unwrap_or_default());
-    let [last, seq, generation] = [room.last, room.seq, room.generation].map(wire::number);
+    room.reported = room.known();
+    let [last, seq, generation, known] = [room.last, room.seq, room.generation, room.reported].map(wire::number);
     let next_epoch = wire::text(random_word(&mut turn.node.rng, EPOCH_CHARS));
-    let arguments = vec![last, seq, epoch, generation, next_epoch];
+    let arguments = vec![last, seq, epoch, generation, next_epoch, known];
     turn.call_room(&scripts::SINCE, name, None, RoomCall::Since, arguments);
 }
 

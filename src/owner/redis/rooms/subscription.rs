@@ -49,6 +49,10 @@ pub(super) struct RoomSubscription {
     pub(super) last: u64,
     /// Number of the last delivered message.
     pub(super) seq: u64,
+    /// Number of the last events of which a reply told that was released before them.
+    told: u64,
+    /// The last events that the last request for missed ones reported as known.
+    pub(super) reported: u64,
     /// Events and replies behind that, by number.
     ahead: BTreeMap<u64, SequenceSlot>,
     /// Publications of later takeovers: their numbers can mean other events until that server has been asked.
@@ -153,7 +157,7 @@ impl RoomSubscription {
     pub(super) fn start(&mut self, epoch: &str, generation: u64, (last, seq): (u64, u64)) {
         self.epoch = Some(epoch.into());
         self.generation = generation;
-        (self.last, self.seq) = (last, seq);
+        (self.last, self.seq, self.told) = (last, seq, 0);
         self.ahead = self.ahead.split_off(&(last + 1));
         (self.later, self.later_checks) = (Vec::new(), 0);
     }
@@ -282,8 +286,15 @@ impl RoomSubscription {
         self.ahead.first_key_value().is_some_and(|(_, slot)| slot.awaited_ticket.is_none())
     }
 
+    /// Number of the last events that anyone here knows of, or will: by the events, or by a reply that names them.
+    pub(super) fn known(&self) -> u64 {
+        let ahead = self.ahead.last_key_value().map_or(0, |(number, _)| *number);
+        self.last.max(self.told).max(ahead)
+    }
+
     /// Removes all replies that wait; the events stay.
     pub(super) fn release_replies(&mut self) -> Vec<OrderedReply> {
+        self.told = self.known();
         let all = self.ahead.values_mut();
         all.flat_map(|slot| slot.cause.take().into_iter().chain(std::mem::take(&mut slot.replies))).collect()
     }
@@ -363,6 +374,20 @@ mod tests {
         room.take_events(events(7), None);
         assert!(steps(&mut room).is_empty(), "once");
         assert!(!room.has_gap() && room.is_unused());
+    }
+
+    #[test]
+    fn a_reply_released_before_its_events_counts_as_known() {
+        let mut room = RoomSubscription::default();
+        room.start("e", 0, (4, 0));
+        assert_eq!(room.known(), 4);
+        assert!(room.take_reply(&header(6, true), reply(60)).is_none());
+        assert_eq!(room.known(), 6);
+        assert_eq!(room.release_replies().len(), 1);
+        assert_eq!((room.known(), room.last), (6, 4), "a client has been told of it");
+        assert!(room.abandon().is_empty());
+        room.start("f", 0, (2, 0));
+        assert_eq!(room.known(), 2);
     }
 
     #[test]
