@@ -108,7 +108,7 @@ await run({
     has(await one.hear('messageRead'), { messageId: id, userId: bob });
   },
   async '12'() {
-    await withServer('004', { settings: ['heartbeat.interval_ms=200', 'heartbeat.timeout_ms=1000'] }, async (on) => {
+    await withServer('004', { settings: ['heartbeat.interval_ms=200', 'heartbeat.timeout_ms=5000'] }, async (on) => {
       for (const options of [{}, { io: io2 }]) {
         const ann = fresh('ann');
         const one = await client(ann, { on, ...options });
