@@ -38,6 +38,9 @@ pub const LABEL_BYTES: usize = 64;
 /// Maximum size of a room's description, in bytes: members receive it with each change of the room.
 pub const DESCRIPTION_BYTES: usize = 1_024;
 
+/// Maximum size of the application's data of a room as JSON, in bytes: members receive it with each change of the room.
+pub const ROOM_METADATA_BYTES: usize = 4_096;
+
 /// Maximum size of the reason of a block, in bytes: it fits a close frame.
 pub const REASON_BYTES: usize = 100;
 

@@ -58,8 +58,10 @@ pub enum Event {
         /// The first of them, if presence is known.
         users: Option<Arc<[PresenceView]>>,
     },
-    /// The name, description or participants of a room have changed.
+    /// The participants of a room have changed, for dialects that announce that.
     Info(Arc<RoomInfo>),
+    /// The settings of a room have changed.
+    Updated(Arc<RoomInfo>),
     /// A signaling message for you.
     Signal(Box<Signaled>),
     /// A peer changed the media it sends.
@@ -141,7 +143,7 @@ impl Event {
             | Self::Online { room, .. }
             | Self::Closed { room, .. } => Some(room),
             Self::Signal(signaled) => Some(&signaled.room),
-            Self::Info(info) => Some(&info.room),
+            Self::Info(info) | Self::Updated(info) => Some(&info.room),
             Self::Message(message) => Some(&message.room),
             Self::Direct(_) | Self::Receipt { .. } | Self::Presence { .. } => None,
         }
@@ -167,6 +169,14 @@ pub struct RoomInfo {
     pub name: Option<Box<str>>,
     /// Its description.
     pub description: Option<Box<str>>,
+    /// Data of the application, as a JSON object.
+    pub metadata: Option<Box<str>>,
+    /// Whether only its participants may join.
+    pub is_private: bool,
+    /// The most members it takes; 0 is unlimited.
+    pub max_participants: usize,
+    /// Whether it is locked.
+    pub is_locked: bool,
     /// The number of its participants.
     pub participant_count: usize,
     /// The number of its users.

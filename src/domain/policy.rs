@@ -22,6 +22,8 @@ pub enum Action {
     Push,
     /// Sends messages to any room, and reads the messages of any room.
     Publish,
+    /// Makes, changes, reads and closes any room.
+    ManageRooms,
     /// Reads the connections and incidents of all users.
     Monitor,
     /// Reads and sets the filters of the log.
@@ -66,7 +68,7 @@ impl Action {
             Self::ListRooms => allow(roles.admin || open.room_list, "Only admins may do this"),
             Self::Broadcast | Self::FilterLog | Self::Administer => allow(roles.admin, "Only admins may do this"),
             Self::Push => allow(roles.push || roles.admin || open.push, BACKENDS_ONLY),
-            Self::Publish => allow(roles.push || roles.admin, BACKENDS_ONLY),
+            Self::Publish | Self::ManageRooms => allow(roles.push || roles.admin, BACKENDS_ONLY),
             Self::Monitor => allow(roles.admin || open.monitoring, "Only admins may see what others do"),
         }
     }
@@ -177,6 +179,7 @@ mod tests {
             (Action::Broadcast, [false, false, true]),
             (Action::Push, [false, true, true]),
             (Action::Publish, [false, true, true]),
+            (Action::ManageRooms, [false, true, true]),
             (Action::Monitor, [false, false, true]),
         ];
         for (action, allowed) in table {
@@ -190,7 +193,7 @@ mod tests {
             (Action::ListRooms, Openness { room_list: true, ..closed }),
         ] {
             assert!(action.check(&user, open).is_ok(), "{action:?}");
-            let others = [Action::Broadcast, Action::Publish];
+            let others = [Action::Broadcast, Action::Publish, Action::ManageRooms];
             assert!(others.iter().all(|other| other.check(&user, open).is_err()), "{action:?}");
         }
         let rejects =

@@ -149,6 +149,14 @@ pub struct Retention {
     pub age_ms: Option<u64>,
 }
 
+impl Retention {
+    /// With those values of `change` that are present.
+    #[must_use]
+    pub fn changed(self, change: Self) -> Self {
+        Self { messages: change.messages.or(self.messages), age_ms: change.age_ms.or(self.age_ms) }
+    }
+}
+
 /// A message with a sequence number. A message to a single peer has none and is not stored.
 #[derive(Clone, Debug)]
 pub struct SentMessage {

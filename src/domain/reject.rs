@@ -24,6 +24,8 @@ pub enum Code {
     NotFound,
     /// No such room.
     RoomNotFound,
+    /// There is a room of that id.
+    RoomExists,
     /// The room has as many peers as it takes.
     RoomFull,
     /// The room was closed.
@@ -69,6 +71,7 @@ impl Code {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
             Self::RoomNotFound => "ROOM_NOT_FOUND",
+            Self::RoomExists => "ROOM_EXISTS",
             Self::RoomFull => "ROOM_FULL",
             Self::RoomClosed => "ROOM_CLOSED",
             Self::NotInRoom => "NOT_IN_ROOM",
@@ -117,7 +120,7 @@ impl Reject {
 
     /// The room exists already.
     pub fn room_id_in_use() -> Self {
-        Self::new(Code::Internal, "That room id is in use")
+        Self::new(Code::RoomExists, "There is a room of that id already")
     }
 
     /// The room is private.

@@ -49,7 +49,7 @@ pub struct Room {
     /// Its end is in transit to storage: it accepts no operations but departures.
     pub(crate) is_closing: bool,
     /// Only the host and users with members may join.
-    pub(super) is_locked: bool,
+    pub(crate) is_locked: bool,
     /// In milliseconds since 1970.
     created_at: u64,
     /// The time of its last operation, in monotonic and wall milliseconds.
@@ -189,21 +189,25 @@ impl Room {
     /// Announces the room's profile to the members whose dialect has an event for that.
     pub(super) fn tell_info(&self, context: &mut OpContext<'_>) {
         if self.members.has_peers() {
-            context.tell_members(None, self.info());
+            context.tell_members(None, Event::Info(self.info()));
         }
     }
 
-    /// The event that announces a change of the room's profile.
-    fn info(&self) -> Event {
+    /// The room as it is announced after a change.
+    pub(super) fn info(&self) -> Arc<RoomInfo> {
         let profile = self.profile.as_deref();
-        Event::Info(Arc::new(RoomInfo {
+        Arc::new(RoomInfo {
             room: self.id.clone(),
             name: profile.and_then(|profile| profile.name.clone()),
             description: profile.and_then(|profile| profile.description.clone()),
+            metadata: profile.and_then(|profile| profile.metadata.clone()),
+            is_private: self.is_private(),
+            max_participants: profile.map_or(0, |profile| profile.max_participants),
+            is_locked: self.is_locked,
             participant_count: self.participant_count(),
             online_count: self.users().len(),
             last_activity: self.active_wall,
-        }))
+        })
     }
 
     /// The users of the members, each once.
@@ -223,6 +227,7 @@ impl Room {
             room: self.id.clone(),
             is_made: self.profile.is_some(),
             profile: self.profile.as_deref().map(Profile::shown).unwrap_or_default(),
+            is_locked: self.is_locked,
             host: self.host.user_name(),
             created_at: self.created_at,
             last_activity: self.active_wall,

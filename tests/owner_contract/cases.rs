@@ -275,10 +275,10 @@ fn private_rooms_admit_their_participants_and_rooms_take_so_many() {
         let profile = Profile { is_private: true, participants, max_participants: 1, ..Profile::default() };
         let create = |by: &str| {
             let (by, profile) = (user(by), Box::new(profile.clone()));
-            RoomOp::Create { by, profile, log: LogTerms::default() }
+            RoomOp::Create { by, profile, log: LogTerms::default(), is_locked: false }
         };
         world.act(0, create("host")).expect("it is made");
-        assert_eq!(code(world.act(1, create("other"))), Code::Internal, "its name is taken");
+        assert_eq!(code(world.act(1, create("other"))), Code::RoomExists, "its name is taken");
         assert_eq!(code(world.join(0, "eve", None, true)), Code::Forbidden);
         world.join(1, "ann", None, false).expect("a participant");
         assert_eq!(code(world.join(2, "bob", None, false)), Code::RoomFull);

@@ -12,6 +12,7 @@ use switchboard::domain::op::{
     HostClaim, HostKey, JoinRoom, LogTerms, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp, SendMessage,
     UsersPage,
 };
+use switchboard::domain::record::Retention;
 use switchboard::domain::recovery::Returning;
 use switchboard::message::{Requester, ThreadMessage};
 use uuid::Uuid;
@@ -178,7 +179,21 @@ impl Chooser<'_> {
             34 => {
                 let name = self.coin().then(|| "Other \"name\"".into());
                 let description = self.coin().then(|| if self.coin() { "About it".into() } else { "".into() });
-                RoomOp::Update { by, change: Box::new(ProfileChange { name, description }) }
+                let metadata =
+                    self.coin().then(|| if self.coin() { r#"{ "a\/b" : [1.50, {}, []] }"#.into() } else { "".into() });
+                let participants = (self.pick(4) == 0).then(|| vec!["bob".into(), "eve".into()]);
+                let change = ProfileChange {
+                    name,
+                    description,
+                    metadata,
+                    participants,
+                    kind: self.coin().then(|| "team".into()),
+                    max_participants: (self.pick(3) == 0).then(|| self.pick(4)),
+                    is_private: (self.pick(3) == 0).then(|| self.coin()),
+                    is_locked: (self.pick(3) == 0).then(|| self.coin()),
+                    retention: Retention { messages: (self.pick(4) == 0).then_some(5), age_ms: None },
+                };
+                RoomOp::Update { by, change: Box::new(change), adopts: self.pick(3) == 0 }
             }
             35 => {
                 let after = self.coin().then(|| "bob".into());
@@ -201,7 +216,8 @@ impl Chooser<'_> {
                     ..Profile::default()
                 };
                 let history = [None, Some(true), Some(false)][self.pick(3)];
-                RoomOp::Create { by, profile: Box::new(profile), log: LogTerms { history, ..LogTerms::default() } }
+                let log = LogTerms { history, ..LogTerms::default() };
+                RoomOp::Create { by, profile: Box::new(profile), log, is_locked: self.pick(8) == 0 }
             }
         }
     }

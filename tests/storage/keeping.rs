@@ -68,7 +68,18 @@ impl History {
             (Some(_), 28) => {
                 let text = self.one_of(&["", "About all"]);
                 let (name, description) = (self.maybe("Another".into()), self.maybe(text.into()));
-                Record::RoomChanged { room, change: Box::new(ProfileChange { name, description }) }
+                let change = ProfileChange {
+                    name,
+                    description,
+                    kind: self.maybe("team".into()),
+                    metadata: self.maybe("{ \"a\": 1 }".into()),
+                    participants: self.maybe(vec!["eve".into(), "host".into()]),
+                    max_participants: self.maybe(9),
+                    is_private: self.maybe(true),
+                    is_locked: self.maybe(true),
+                    retention: Retention { messages: self.maybe(0), age_ms: self.maybe(0) },
+                };
+                Record::RoomChanged { room, change: Box::new(change) }
             }
             (_, 28..31) => Record::DirectKept { user, direct: Arc::new(direct(u128::from(self.rng.next_u64()), now)) },
             (_, 31..33) => {
@@ -126,6 +137,7 @@ impl History {
             host_peer: self.maybe("host's laptop".into()),
             max_participants: self.rng.below(3) as usize,
             encryption: self.maybe("{\"a\":  1}".into()),
+            metadata: self.maybe("{ }".into()),
             host_key: self.maybe(HostKey([7; 32])),
         };
         let roles = Roles { guest: self.rng.below(2) == 0, ..Roles::default() };

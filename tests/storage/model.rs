@@ -41,11 +41,10 @@ impl Model {
             Record::RoomClosed { room } => drop(self.rooms.remove(room)),
             Record::RoomChanged { room, change } => {
                 let room = self.rooms.get_mut(room).expect("the room is there");
-                if let Some(profile) = &mut room.stored.made.profile {
-                    profile.name = change.name.clone().or(profile.name.take());
-                    let description = change.description.clone().or(profile.description.take());
-                    profile.description = description.filter(|text| !text.is_empty());
-                }
+                let made = &mut room.stored.made;
+                made.is_locked = change.is_locked.unwrap_or(made.is_locked);
+                made.retention = made.retention.changed(change.retention);
+                (**change).clone().apply_to(made.profile.get_or_insert_default());
             }
             Record::RoomLocked { room, is_locked } => {
                 if let Some(room) = self.rooms.get_mut(room) {

@@ -47,6 +47,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Marked { .. }
         | Event::Online { .. }
         | Event::Info(_)
+        | Event::Updated(_)
         | Event::Receipt { kind: ReceiptKind::Delivered, .. } => return false,
     }
     true

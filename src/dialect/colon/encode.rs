@@ -30,7 +30,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
                 users.as_ref().map(|users| users.iter().map(OnlineUserView::of)),
             );
         }
-        Event::Info(info) => emit_object(out, "room:info", |object| room_info(object, info)),
+        Event::Info(info) | Event::Updated(info) => emit_object(out, "room:info", |object| room_info(object, info)),
         Event::Signal(signaled) => events::signal(out, signaled, now),
         // Receipts are announced to the room, not to the message's sender.
         Event::Media { .. } | Event::Receipt { .. } => return false,
@@ -155,6 +155,7 @@ pub(super) fn room_info(object: &mut Object<'_>, info: &RoomInfo) {
     object.string("chatId", &info.room).string("name", info.name.as_deref().unwrap_or(&info.room));
     object.string("description", info.description.as_deref().unwrap_or_default());
     object.number("participantCount", info.participant_count as u64).number("onlineCount", info.online_count as u64);
+    object.optional_raw("metadata", info.metadata.as_deref());
     // A room that has ended is not found, so each room shown is active.
     object.bool("isActive", true);
     instant(object, "lastActivity", info.last_activity);

@@ -25,6 +25,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Marked { .. }
         | Event::Online { .. }
         | Event::Info(_)
+        | Event::Updated(_)
         | Event::Presence { .. }
         | Event::Closed { .. } => return false,
     }

@@ -5,7 +5,7 @@ use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::domain::command::{MediaState, Opaque, ReceiptKind, Signal};
 use crate::domain::event::{
-    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled, shown_name,
+    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo, Signaled, shown_name,
 };
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
@@ -61,6 +61,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
         }
         // `Receipt` goes to the message's sender instead, and each join and leave is announced.
         Event::Marked { .. } | Event::Online { .. } | Event::Info(_) => {}
+        Event::Updated(info) => updated(out, info, now),
         Event::Presence { by, status, last_seen } => {
             let mut object = begin(out, "presence");
             object.string("userId", by.user()).string("displayName", by.username());
@@ -73,6 +74,15 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             end(&mut object, None, now);
         }
     }
+}
+
+fn updated(out: &mut Vec<u8>, info: &RoomInfo, now: Now) {
+    let mut object = begin(out, "room-updated");
+    object.string("roomId", &info.room).string("name", info.name.as_deref().unwrap_or(&info.room));
+    object.optional("description", info.description.as_deref()).optional_raw("metadata", info.metadata.as_deref());
+    object.number("maxParticipants", info.max_participants as u64).bool("isPrivate", info.is_private);
+    object.bool("locked", info.is_locked).number("participantCount", info.participant_count as u64);
+    end(&mut object, None, now);
 }
 
 /// The answer to an action of a room's host.

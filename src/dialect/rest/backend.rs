@@ -3,12 +3,11 @@
 //! Bodies are strict: an unknown field is refused by name, because a mistyped field of a backend would be lost silently.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::decode::read;
+use super::decode::{distinct, read};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -122,12 +121,6 @@ fn target(body: &PublishBody<'_>) -> Result<PublishTarget, Reject> {
         (None, None, None) => Err(Reject::invalid("One of rooms, users and all is needed")),
         _ => Err(Reject::invalid("Only one of rooms, users and all can be given")),
     }
-}
-
-fn distinct(mut names: Vec<Name>) -> Vec<Name> {
-    let mut seen = BTreeSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    names
 }
 
 /// Reads the range of messages from a query: those after a sequence number, those before one, those between two, or else the

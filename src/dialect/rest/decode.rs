@@ -1,9 +1,10 @@
 //! From a route and a body to a call.
 //!
 //! A body is first split into unread fields, then each is decoded as its call needs it, so a refusal names the wrong
-//! field. Fields that a call does not have are not decoded; `null` counts as absent.
+//! field. A field that a call does not have is refused by name; `null` counts as absent.
 
 mod admin;
+mod rooms;
 mod users;
 
 /// Declares the bodies of calls: their fields, each with its name in JSON, unread.
@@ -11,6 +12,7 @@ macro_rules! bodies {
     ($($(#[$doc:meta])* $body:ident { $($field:ident = $name:literal),+ })+) => { $(
         $(#[$doc])*
         #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
         pub(super) struct $body<'a> {
             $(#[serde(borrow, rename = $name)] $field: Option<&'a RawValue>,)+
         }
@@ -18,6 +20,7 @@ macro_rules! bodies {
 }
 use bodies;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
@@ -27,41 +30,17 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind, backend, batch, log_filters};
+use super::{ManagedRoom, RestCall, RestCallKind, RoomAct, backend, batch, log_filters};
 use crate::base::Name;
-use crate::base::display_name::name_fault;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
 use crate::codec::http::sole_query_value;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
-use crate::domain::record::Retention;
+use crate::domain::op::UsersPage;
 use crate::domain::reject::{Code, Reject};
 use crate::domain::revocation::{Revoked, RevokedKind};
 
-/// The most bytes of a room's name and type, the same as of a display name, because they are shown beside each other.
-const TEXT_BYTES: usize = limits::DISPLAY_NAME_BYTES;
-
-/// The largest limit on members of a meeting: more than one server holds in one room, so a larger one is a mistake.
-const PARTICIPANTS_MAX: usize = 100_000;
-
-/// The largest retention in messages or hours that a room's creator may set; 0 is unlimited.
-const COUNT_MAX: u64 = 1_000_000_000;
-
-/// The limit on members of a meeting unless its creator sets one.
-const PARTICIPANTS_DEFAULT: usize = 100;
-
 bodies! {
-    /// The body of `POST /api/rooms`, unread.
-    MeetingBody { host_peer_id = "hostPeerId", max_participants = "maxParticipants", encryption = "encryption" }
-    /// The body of `POST /rooms`, unread.
-    RoomBody {
-        name = "name", kind = "type", description = "description", participants = "participants",
-        is_private = "isPrivate", history = "history", retention_messages = "retentionMessages",
-        retention_hours = "retentionHours"
-    }
-    /// The body of `PATCH /rooms/:roomId`, unread.
-    ChangeBody { name = "name", description = "description" }
     /// The body of `POST /rooms/:roomId/join` and `/leave`, unread.
     MembershipBody { connection_id = "connectionId" }
 }
@@ -73,22 +52,26 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
     let second = || Name::from(&*route.second);
     let member = || Revoked::Member { room: named(), user: second() };
     let text = || text_of(content_type, body);
+    let manage = |act| RestCall::Manage(Box::new(ManagedRoom { room: named(), act, is_new: false }));
     let list = |kind, room| {
         let page = UsersPage { after: None, limit: limits::USERS_LISTED };
         RestCall::Revocations { kind, room, page }
     };
     Ok(match route.kind {
-        RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(meeting(fields(text()?)?)?), None),
+        RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(rooms::meeting(fields(text()?)?)?), None),
         RestCallKind::ListMeetings => RestCall::ListMeetings,
         RestCallKind::Meeting => RestCall::Meeting { room: named() },
         RestCallKind::CloseMeeting => RestCall::CloseMeeting { room: named() },
-        RestCallKind::CreateRoom => {
-            let body: RoomBody<'_> = fields(text()?)?;
-            let log = log_terms(&body)?;
-            RestCall::CreateRoom(Box::new(profile(body)?), log)
-        }
+        RestCallKind::CreateRoom => RestCall::CreateRoom(Box::new(rooms::room(fields(text()?)?)?)),
         RestCallKind::Room => RestCall::Room { room: named() },
-        RestCallKind::UpdateRoom => RestCall::UpdateRoom { room: named(), change: Box::new(change(fields(text()?)?)?) },
+        RestCallKind::UpdateRoom => {
+            RestCall::UpdateRoom { room: named(), change: Box::new(rooms::change(fields(text()?)?)?) }
+        }
+        RestCallKind::MakeRoom | RestCallKind::PutRoom | RestCallKind::PatchRoom => {
+            RestCall::Manage(Box::new(rooms::managed(route.kind, named(), text()?)?))
+        }
+        RestCallKind::ShowRoom => manage(RoomAct::Show),
+        RestCallKind::EndRoom => manage(RoomAct::Close),
         RestCallKind::Join => {
             RestCall::Join { room: named(), connection: connection(fields(text()?)?)?, is_connected: true }
         }
@@ -153,81 +136,9 @@ pub fn page(query: Option<&str>) -> Result<UsersPage, Reject> {
     }
 }
 
-fn meeting(body: MeetingBody<'_>) -> Result<Profile, Reject> {
-    let peer = "a string of 1 to 128 bytes without control characters";
-    let count = format!("an integer from 1 to {PARTICIPANTS_MAX}");
-    let label = format!("a string of at most {} bytes without control characters", limits::LABEL_BYTES);
-    let range = 1..=PARTICIPANTS_MAX as u64;
-    let max_participants = whole("maxParticipants", body.max_participants, &count, range)?.map(|count| count as usize);
-    Ok(Profile {
-        host_peer: read::<Name>("hostPeerId", body.host_peer_id, peer, |name| is_name(name))?,
-        max_participants: max_participants.unwrap_or(PARTICIPANTS_DEFAULT),
-        encryption: read::<Box<str>>("encryption", body.encryption, &label, |text| {
-            text.is_empty() || is_title(text, limits::LABEL_BYTES)
-        })?,
-        ..Profile::default()
-    })
-}
-
-fn profile(body: RoomBody<'_>) -> Result<Profile, Reject> {
-    let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
-    let users = format!("a list of at most {} user ids", limits::PARTICIPANTS_PER_CALL);
-    let text = |field, value| read::<Box<str>>(field, value, &label, |text| is_title(text, TEXT_BYTES));
-    let participants = read::<Vec<Name>>("participants", body.participants, &users, |users| {
-        users.len() <= limits::PARTICIPANTS_PER_CALL && users.iter().all(|user| is_name(user))
-    })?;
-    Ok(Profile {
-        name: room_name(text("name", body.name)?)?,
-        kind: text("type", body.kind)?,
-        description: description(body.description)?.filter(|text| !text.is_empty()),
-        participants: participants.unwrap_or_default(),
-        is_private: read("isPrivate", body.is_private, "true or false", |_| true)?.unwrap_or_default(),
-        ..Profile::default()
-    })
-}
-
 /// Whether a text that names something has 1 to `bytes_max` bytes and no control characters.
 fn is_title(text: &str, bytes_max: usize) -> bool {
     (1..=bytes_max).contains(&text.len()) && !text.contains(char::is_control)
-}
-
-fn description(value: Option<&RawValue>) -> Result<Option<Box<str>>, Reject> {
-    let expected = format!("a string of at most {} bytes without control characters", limits::DESCRIPTION_BYTES);
-    let is_line_end = |letter| matches!(letter, '\n' | '\r' | '\t');
-    read::<Box<str>>("description", value, &expected, |text| {
-        text.len() <= limits::DESCRIPTION_BYTES && !text.contains(|c: char| c.is_control() && !is_line_end(c))
-    })
-}
-
-fn change(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {
-    let label = format!("a string of 1 to {TEXT_BYTES} bytes without control characters");
-    let name = read::<Box<str>>("name", body.name, &label, |text| is_title(text, TEXT_BYTES))?;
-    let change = ProfileChange { name: room_name(name)?, description: description(body.description)? };
-    if change == ProfileChange::default() {
-        return Err(Reject::invalid("A change needs name or description"));
-    }
-    Ok(change)
-}
-
-/// A room's name, which is shown like the name of a user.
-fn room_name(name: Option<Box<str>>) -> Result<Option<Box<str>>, Reject> {
-    match name.as_deref().and_then(name_fault) {
-        Some(fault) => Err(Reject::invalid(format!("name must have {}", fault.as_str()))),
-        None => Ok(name),
-    }
-}
-
-/// The retention of the room's messages, if its creator sets it; 0 is unlimited.
-fn log_terms(body: &RoomBody<'_>) -> Result<LogTerms, Reject> {
-    let count = |field, value| whole(field, value, "a whole number that is not negative", 0..=COUNT_MAX);
-    let hours = count("retentionHours", body.retention_hours)?;
-    Ok(LogTerms {
-        history: read("history", body.history, "true or false", |_| true)?,
-        retention: Retention {
-            messages: count("retentionMessages", body.retention_messages)?,
-            age_ms: hours.map(|hours| hours * 3_600_000),
-        },
-    })
 }
 
 fn connection(body: MembershipBody<'_>) -> Result<Option<ConnectionId>, Reject> {
@@ -276,9 +187,20 @@ pub(super) fn fields<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Reject>
         return Err(Reject::invalid("The body must be a JSON object"));
     }
     serde_json::from_str(text).map_err(|error| match error.is_data() {
-        true => Reject::invalid(format!("The body is not of this call's shape: {error}")),
+        // A fault of the fields can come before one of the JSON.
+        true => match serde_json::from_str::<IgnoredAny>(text) {
+            Ok(_) => Reject::invalid(format!("The body is not of this call's shape: {error}")),
+            Err(error) => bad_json(error),
+        },
         false => bad_json(error),
     })
+}
+
+/// Names, each once, in their order.
+pub(super) fn distinct(mut names: Vec<Name>) -> Vec<Name> {
+    let mut seen = BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    names
 }
 
 fn text_of<'a>(content_type: Option<&str>, body: &'a [u8]) -> Result<&'a str, RestRefusal> {
@@ -312,6 +234,8 @@ mod tests {
     use super::*;
     use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
+    use crate::dialect::rest::NewRoom;
+    use crate::domain::op::Profile;
 
     const KINDS: [RestCallKind; 25] = [
         RestCallKind::CreateMeeting,
@@ -355,55 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn a_meeting_is_read_to_the_letter() {
-        let body = r#"{ "hostPeerId": "host-unique-id", "maxParticipants": 10, "encryption": "none" }"#;
-        let expected = Profile {
-            host_peer: Some("host-unique-id".into()),
-            max_participants: 10,
-            encryption: Some("none".into()),
-            ..Profile::default()
-        };
-        assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(RestCall::CreateMeeting(Box::new(expected), None)));
-    }
-
-    #[test]
-    fn a_room_is_read_to_the_letter() {
-        let body = r#"{"name":"R\u00e4ume","type":"group","participants":["u2","u\"3"],"isPrivate":true,"x":{}}"#;
-        let expected = Profile {
-            name: Some("Räume".into()),
-            kind: Some("group".into()),
-            participants: vec!["u2".into(), "u\"3".into()],
-            is_private: true,
-            ..Profile::default()
-        };
-        assert_eq!(
-            read_as(RestCallKind::CreateRoom, body),
-            Ok(RestCall::CreateRoom(Box::new(expected), LogTerms::default()))
-        );
-    }
-
-    #[test]
-    fn a_room_says_what_is_kept_of_it() {
-        let body = r#"{"history":false,"retentionMessages":10,"retentionHours":2}"#;
-        let retention = Retention { messages: Some(10), age_ms: Some(7_200_000) };
-        let log = LogTerms { history: Some(false), retention };
-        assert_eq!(read_as(RestCallKind::CreateRoom, body), Ok(RestCall::CreateRoom(Box::default(), log)));
-        for wrong in [r#"{"history":1}"#, r#"{"retentionHours":-1}"#, r#"{"retentionMessages":"many"}"#] {
-            assert_eq!(refusal(RestCallKind::CreateRoom, wrong).1, Code::InvalidMessage, "{wrong}");
-        }
-    }
-
-    #[test]
     fn what_is_left_out_has_a_default() {
-        let meeting = Profile { max_participants: 100, ..Profile::default() };
-        for body in ["", "{}", " {}\n", r#"{"maxParticipants":null,"hostPeerId":null,"name":1}"#] {
+        let profile = Profile { max_participants: 100, ..Profile::default() };
+        let meeting = NewRoom { profile, ..NewRoom::default() };
+        for body in ["", "{}", " {}\n", r#"{"maxParticipants":null,"hostPeerId":null}"#] {
             let call = RestCall::CreateMeeting(Box::new(meeting.clone()), None);
             assert_eq!(read_as(RestCallKind::CreateMeeting, body), Ok(call), "{body:?}");
         }
-        assert_eq!(
-            read_as(RestCallKind::CreateRoom, ""),
-            Ok(RestCall::CreateRoom(Box::default(), LogTerms::default()))
-        );
+        assert_eq!(read_as(RestCallKind::CreateRoom, ""), Ok(RestCall::CreateRoom(Box::default())));
         assert_eq!(
             read_as(RestCallKind::Join, ""),
             Ok(RestCall::Join { room: "r".into(), connection: None, is_connected: true })
@@ -505,7 +388,7 @@ mod tests {
     #[test]
     fn nesting_is_not_followed() {
         let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert!(read_as(RestCallKind::CreateRoom, &deep).is_ok());
+        assert!(refusal(RestCallKind::CreateRoom, &deep).2.contains("`x`"));
         let deep = format!(r#"{{"name":{}{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
         assert_eq!(refusal(RestCallKind::CreateRoom, &deep).0, 422);
     }

@@ -7,7 +7,7 @@ mod admin;
 mod users;
 
 use super::refusal::refuse;
-use super::{RestCall, backend};
+use super::{RestCall, backend, manage};
 use crate::base::limits;
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
@@ -85,15 +85,22 @@ pub fn encode(
             message(out, "Left room");
             200
         }
+        (RestCall::Manage(managed), reply) => match manage::encode(out, managed, reply) {
+            Some(status) => status,
+            None => return refuse(&Reject::new(Code::Internal, UNFIT)),
+        },
         (call, reply) if backend::encode(out, call, reply) => 200,
         (call, reply) => match users::encode(out, call, reply).or_else(|| admin::encode(out, call, reply)) {
             Some(status) => status,
-            None => return refuse(&Reject::new(Code::Internal, "The call was answered with something else")),
+            None => return refuse(&Reject::new(Code::Internal, UNFIT)),
         },
     };
     debug_assert_eq!(status == 204, body.is_empty(), "invariant: only status 204 has no body");
     RestAnswer { status, body }
 }
+
+/// The reply to a call is of another kind than the call.
+const UNFIT: &str = "The call was answered with something else";
 
 /// The message for a caller without an open connection, who became a participant at most.
 const NO_CONNECTION_JOINED: &str = "You may join the room, but no connection of yours is open to be put into it";
@@ -148,16 +155,33 @@ fn room(out: &mut Vec<u8>, view: &RoomView) {
     let mut object = Object::begin(out);
     object.value("room", |out| {
         let mut object = Object::begin(out);
-        object.string("roomId", &view.room).string("id", &view.room).string("name", name(view));
-        object.string("type", view.profile.kind.as_deref().unwrap_or("group"));
-        object.optional("description", view.profile.description.as_deref());
-        object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
-        object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
-        object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));
-        // A room that has ended is not found, so each room shown is active.
-        object.number("participantCount", view.participant_count as u64).bool("isActive", true).end();
+        room_fields(&mut object, view);
+        object.end();
     });
     object.end();
+}
+
+/// A room as backends see it.
+pub(super) fn managed_room(out: &mut Vec<u8>, view: &RoomView) {
+    let mut object = Object::begin(out);
+    object.value("room", |out| {
+        let mut object = Object::begin(out);
+        room_fields(&mut object, view);
+        object.number("maxParticipants", view.profile.max_participants as u64).bool("locked", view.is_locked).end();
+    });
+    object.end();
+}
+
+fn room_fields(object: &mut Object<'_>, view: &RoomView) {
+    object.string("roomId", &view.room).string("id", &view.room).string("name", name(view));
+    object.string("type", view.profile.kind.as_deref().unwrap_or("group"));
+    object.optional("description", view.profile.description.as_deref());
+    object.optional_raw("metadata", view.profile.metadata.as_deref());
+    object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
+    object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
+    object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));
+    // A room that has ended is not found, so each room shown is active.
+    object.number("participantCount", view.participant_count as u64).bool("isActive", true);
 }
 
 fn message(out: &mut Vec<u8>, text: &str) {
@@ -203,7 +227,7 @@ pub fn call_page(room: &str) -> String {
 }
 
 /// A text with all but unreserved characters escaped (RFC 3986 §2.3), fit for a path segment and a query.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut link = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -223,7 +247,6 @@ mod tests {
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
     use crate::domain::event::PeerName;
-    use crate::domain::op::LogTerms;
     use crate::domain::op::Profile;
 
     const NEW_YEAR_2024: u64 = 1_704_067_200_000;
@@ -232,6 +255,7 @@ mod tests {
     fn view(profile: Profile) -> RoomView {
         RoomView {
             is_made: true,
+            is_locked: false,
             room: "abc123".into(),
             profile,
             host: "ann".into(),
@@ -285,8 +309,7 @@ mod tests {
         let (status, body) = answer(&RestCall::CreateMeeting(Box::default(), None), &room_reply(Profile::default()));
         assert_eq!(status, 201);
         assert!(body.contains(r#""hostPeerId":"ann","maxParticipants":0,"encryption":"none""#), "{body}");
-        let (_, body) =
-            answer(&RestCall::CreateRoom(Box::default(), LogTerms::default()), &room_reply(Profile::default()));
+        let (_, body) = answer(&RestCall::CreateRoom(Box::default()), &room_reply(Profile::default()));
         assert!(body.contains(r#""name":"abc123","type":"group","participants":[],"isPrivate":false"#), "{body}");
     }
 
@@ -359,7 +382,7 @@ mod tests {
             "lastActivity":"2024-01-01T00:00:00.001Z","participantCount":2,"isActive":true}}"#,
         );
         let reply = room_reply(profile);
-        assert_eq!(answer(&RestCall::CreateRoom(Box::default(), LogTerms::default()), &reply), (201, expected.clone()));
+        assert_eq!(answer(&RestCall::CreateRoom(Box::default()), &reply), (201, expected.clone()));
         assert_eq!(answer(&RestCall::Room { room: "abc123".into() }, &reply), (200, expected));
     }
 

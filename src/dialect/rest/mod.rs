@@ -12,20 +12,23 @@ mod backend;
 mod batch;
 mod decode;
 mod encode;
+mod kind;
 mod log_filters;
+mod manage;
 mod refusal;
 mod route;
 
 pub use backend::{Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
-pub use encode::{RestAnswer, ServerStats, Site, call_page, encode};
+pub use encode::{RestAnswer, ServerStats, Site, call_page, encode, escaped};
+pub use kind::RestCallKind;
 pub use log_filters::{log_filter, log_filters};
+pub use manage::{ManagedRoom, NewRoom, RoomAct};
 pub use refusal::{RestRefusal, refuse, status_of};
 pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
 
-use std::collections::BTreeSet;
-
+use self::decode::distinct;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
@@ -33,175 +36,14 @@ use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
 use crate::domain::log_filter::LogSubject;
-use crate::domain::op::{LogTerms, Profile, ProfileChange, UsersPage};
-use crate::domain::policy::Action;
+use crate::domain::op::{ProfileChange, UsersPage};
 use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
-
-/// A kind of call, before its path and body are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestCallKind {
-    /// `POST /api/rooms`.
-    CreateMeeting,
-    /// `GET /api/rooms`.
-    ListMeetings,
-    /// `GET /api/rooms/:roomId`.
-    Meeting,
-    /// `DELETE /api/rooms/:roomId`.
-    CloseMeeting,
-    /// `POST /rooms`.
-    CreateRoom,
-    /// `GET /rooms/:roomId`.
-    Room,
-    /// `PATCH /rooms/:roomId`.
-    UpdateRoom,
-    /// `POST /rooms/:roomId/join`.
-    Join,
-    /// `POST /rooms/:roomId/leave`.
-    Leave,
-    /// `POST /connections`.
-    Register,
-    /// `DELETE /connections/:connectionId`.
-    Disconnect,
-    /// `GET /connections/:userId`.
-    Connections,
-    /// `GET /presence/:userId`.
-    Presence,
-    /// `PUT /presence/:userId`.
-    SetPresence,
-    /// `POST /broadcast`.
-    Broadcast,
-    /// `POST /websocket/message/user`.
-    PushToUser,
-    /// `POST /websocket/message/users`.
-    PushToUsers,
-    /// `POST /websocket/message/broadcast`.
-    PushToAll,
-    /// `POST /websocket/notification`.
-    Notify,
-    /// `POST /api/v1/publish`.
-    Publish,
-    /// `POST /api/v1/batch`.
-    Batch,
-    /// `GET /api/v1/rooms/:roomId/messages`.
-    Messages,
-    /// `GET /api/v1/log-filters`.
-    LogFilters,
-    /// `POST /api/v1/log-filters`.
-    SetLogFilter,
-    /// `DELETE /api/v1/log-filters/:filterId`.
-    RemoveLogFilter,
-    /// `GET /websocket/users/connected`.
-    ConnectedUsers,
-    /// `GET /websocket/users/:userId/status`.
-    UserStatus,
-    /// `GET /websocket/me/status`.
-    OwnStatus,
-    /// `DELETE /websocket/users/:userId/disconnect`.
-    DisconnectUser,
-    /// `POST /users/:userId/block`.
-    BlockUser,
-    /// `DELETE /users/:userId/block`.
-    UnblockUser,
-    /// `GET /users/blocked`.
-    BlockedUsers,
-    /// `POST /tokens/revoke`.
-    RevokeTokens,
-    /// `GET /tokens/revoked`.
-    RevokedTokens,
-    /// `DELETE /rooms/:roomId/participants/:userId`.
-    RemoveUser,
-    /// `PUT /rooms/:roomId/lock`.
-    Lock,
-    /// `PUT /rooms/:roomId/bans/:userId`.
-    Ban,
-    /// `DELETE /rooms/:roomId/bans/:userId`.
-    Unban,
-    /// `GET /rooms/:roomId/bans`.
-    Bans,
-    /// `POST /addresses/blocked`.
-    BlockAddress,
-    /// `DELETE /addresses/blocked/:address`.
-    UnblockAddress,
-    /// `GET /addresses/blocked`.
-    BlockedAddresses,
-}
-
-impl RestCallKind {
-    /// The action of the call, for authorization.
-    pub fn action(self) -> Action {
-        match self {
-            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting | Self::RemoveUser | Self::Lock => {
-                Action::UseMeetings
-            }
-            Self::ListMeetings => Action::ListRooms,
-            Self::Broadcast => Action::Broadcast,
-            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
-                Action::Push
-            }
-            Self::Publish | Self::Batch | Self::Messages => Action::Publish,
-            Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
-            Self::BlockUser
-            | Self::UnblockUser
-            | Self::BlockedUsers
-            | Self::RevokeTokens
-            | Self::RevokedTokens
-            | Self::Ban
-            | Self::Unban
-            | Self::Bans
-            | Self::BlockAddress
-            | Self::UnblockAddress
-            | Self::BlockedAddresses => Action::Administer,
-            Self::CreateRoom
-            | Self::Room
-            | Self::UpdateRoom
-            | Self::Join
-            | Self::Leave
-            | Self::Register
-            | Self::Disconnect
-            | Self::Connections
-            | Self::Presence
-            | Self::SetPresence
-            | Self::UserStatus
-            | Self::OwnStatus
-            | Self::DisconnectUser => Action::UseServer,
-        }
-    }
-
-    /// The name of the call in the audit log, if it is an action of an admin or a host.
-    pub fn audited(self) -> Option<&'static str> {
-        Some(match self {
-            Self::CloseMeeting => "close-room",
-            Self::RemoveUser => "remove-user",
-            Self::Lock => "lock-room",
-            Self::UpdateRoom => "update-room",
-            Self::Disconnect => "disconnect-connection",
-            Self::DisconnectUser => "disconnect-user",
-            Self::Broadcast | Self::PushToAll => "broadcast",
-            Self::BlockUser => "block-user",
-            Self::UnblockUser => "unblock-user",
-            Self::RevokeTokens => "revoke-tokens",
-            Self::Ban => "ban-user",
-            Self::Unban => "unban-user",
-            Self::BlockAddress => "block-address",
-            Self::UnblockAddress => "unblock-address",
-            Self::SetLogFilter => "set-log-filter",
-            Self::RemoveLogFilter => "remove-log-filter",
-            _ => return None,
-        })
-    }
-
-    /// Whether it lists pages, which the query selects.
-    pub fn is_paged(self) -> bool {
-        let lists = [Self::ConnectedUsers, Self::BlockedUsers, Self::RevokedTokens, Self::Bans, Self::BlockedAddresses];
-        lists.contains(&self)
-    }
-}
 
 /// One REST call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RestCall {
     /// Create a room for a meeting. If the caller has no token, the answer has the host secret.
-    CreateMeeting(Box<Profile>, Option<Box<str>>),
+    CreateMeeting(Box<NewRoom>, Option<Box<str>>),
     /// List all rooms.
     ListMeetings,
     /// Show a room as a meeting.
@@ -215,13 +57,15 @@ pub enum RestCall {
         room: Name,
     },
     /// Create a room.
-    CreateRoom(Box<Profile>, LogTerms),
+    CreateRoom(Box<NewRoom>),
     /// Show a room.
     Room {
         /// The room.
         room: Name,
     },
-    /// Change a room's name and description.
+    /// A backend's call on a room.
+    Manage(Box<ManagedRoom>),
+    /// Change a room's settings.
     UpdateRoom {
         /// The room.
         room: Name,
@@ -379,6 +223,7 @@ impl RestCall {
             Self::Meeting { .. } => RestCallKind::Meeting,
             Self::CloseMeeting { .. } => RestCallKind::CloseMeeting,
             Self::CreateRoom(..) => RestCallKind::CreateRoom,
+            Self::Manage(managed) => managed.act.kind(),
             Self::Room { .. } => RestCallKind::Room,
             Self::UpdateRoom { .. } => RestCallKind::UpdateRoom,
             Self::Join { .. } => RestCallKind::Join,
@@ -439,6 +284,7 @@ impl RestCall {
     pub fn subject(&self) -> String {
         match self {
             Self::CloseMeeting { room } | Self::Lock { room, .. } | Self::UpdateRoom { room, .. } => room.to_string(),
+            Self::Manage(managed) => managed.room.to_string(),
             Self::RemoveUser { room, user } => format!("{user} in {room}"),
             Self::Disconnect { socket } => socket.to_string(),
             Self::SetLogFilter { subject, .. } => subject.to_string(),
@@ -482,32 +328,31 @@ impl RestCall {
         }
     }
 
-    /// Takes the settings out of a call that creates a room, with `creator` as the first participant and each
-    /// participant once; `None` for all other calls.
+    /// Takes the room out of a call of a user that makes one, with `creator` as the first participant and each participant
+    /// once; `None` for all other calls.
     ///
-    /// The call keeps empty settings; its answer does not need them.
-    pub fn take_profile(&mut self, creator: &Name) -> Option<Box<Profile>> {
-        let mut profile = match self {
-            Self::CreateMeeting(profile, _) | Self::CreateRoom(profile, _) => std::mem::take(profile),
+    /// The call keeps an empty room; its answer does not need it.
+    pub fn take_room(&mut self, creator: &Name) -> Option<NewRoom> {
+        let mut room = match self {
+            Self::CreateMeeting(room, _) | Self::CreateRoom(room) => std::mem::take(&mut **room),
             _ => return None,
         };
-        let given = std::mem::take(&mut profile.participants);
-        let mut seen = BTreeSet::new();
-        let all = std::iter::once(creator.clone()).chain(given);
-        profile.participants = all.filter(|user| seen.insert(user.clone())).collect();
+        let given = std::mem::take(&mut room.profile.participants);
+        room.profile.participants = distinct(std::iter::once(creator.clone()).chain(given).collect());
         debug_assert_eq!(
-            profile.participants.first(),
+            room.profile.participants.first(),
             Some(creator),
             "invariant: the creator is the first participant"
         );
-        Some(profile)
+        Some(room)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::policy::Openness;
+    use crate::domain::op::Profile;
+    use crate::domain::policy::{Action, Openness};
 
     fn content() -> Content {
         Content { body: "1".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
@@ -520,7 +365,7 @@ mod tests {
             RestCall::ListMeetings,
             RestCall::Meeting { room: room() },
             RestCall::CloseMeeting { room: room() },
-            RestCall::CreateRoom(Box::default(), LogTerms::default()),
+            RestCall::CreateRoom(Box::default()),
             RestCall::Room { room: room() },
             RestCall::Join { room: room(), connection: None, is_connected: true },
             RestCall::Leave { room: room(), connection: None },
@@ -568,18 +413,18 @@ mod tests {
     #[test]
     fn the_creator_is_the_first_participant_and_nobody_is_one_twice() {
         let participants = ["bob", "ann", "bob", "eve"].map(Name::from).to_vec();
-        let mut call =
-            RestCall::CreateRoom(Box::new(Profile { participants, ..Profile::default() }), LogTerms::default());
-        let profile = call.take_profile(&"ann".into()).expect("the call makes a room");
-        assert_eq!(profile.participants, ["ann", "bob", "eve"].map(Name::from));
-        assert_eq!(call, RestCall::CreateRoom(Box::default(), LogTerms::default()));
+        let profile = Profile { participants, ..Profile::default() };
+        let mut call = RestCall::CreateRoom(Box::new(NewRoom { profile, ..NewRoom::default() }));
+        let room = call.take_room(&"ann".into()).expect("the call makes a room");
+        assert_eq!(room.profile.participants, ["ann", "bob", "eve"].map(Name::from));
+        assert_eq!(call, RestCall::CreateRoom(Box::default()));
     }
 
     #[test]
     fn only_calls_that_make_a_room_have_a_profile() {
         for mut call in calls() {
             let makes = matches!(call.kind(), RestCallKind::CreateMeeting | RestCallKind::CreateRoom);
-            assert_eq!(call.take_profile(&"ann".into()).is_some(), makes, "{call:?}");
+            assert_eq!(call.take_room(&"ann".into()).is_some(), makes, "{call:?}");
         }
     }
 }

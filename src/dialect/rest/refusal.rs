@@ -100,7 +100,7 @@ pub fn status_of(code: Code) -> u16 {
         | Code::UserNotFound
         | Code::ConnectionNotFound
         | Code::MessageNotFound => 404,
-        Code::RoomFull | Code::PeerIdTaken | Code::RoomClosed | Code::RecoveryFailed => 409,
+        Code::RoomExists | Code::RoomFull | Code::PeerIdTaken | Code::RoomClosed | Code::RecoveryFailed => 409,
         Code::MessageTooLarge => 413,
         Code::UnsupportedData => 415,
         Code::InvalidMessage => 422,
@@ -122,7 +122,7 @@ mod tests {
             (403, vec![Code::Forbidden, Code::NotInRoom, Code::PeerMismatch]),
             (404, vec![Code::RoomNotFound, Code::PeerNotFound, Code::UserNotFound, Code::ConnectionNotFound]),
             (404, vec![Code::MessageNotFound, Code::NotFound]),
-            (409, vec![Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
+            (409, vec![Code::RoomExists, Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
             (413, vec![Code::MessageTooLarge]),
             (415, vec![Code::UnsupportedData]),
             (422, vec![Code::InvalidMessage]),

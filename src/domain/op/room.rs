@@ -25,6 +25,8 @@ pub enum RoomOp {
         profile: Box<Profile>,
         /// The retention of its messages.
         log: LogTerms,
+        /// Whether it is locked from the beginning.
+        is_locked: bool,
     },
     /// Makes a connection a member.
     Join(Box<JoinRoom>),
@@ -120,12 +122,14 @@ pub enum RoomOp {
         /// The one connection to remove; all of the user's when absent.
         connection: Option<ConnectionId>,
     },
-    /// Changes what a room that was created on purpose is called.
+    /// Changes the settings of a room that was created on purpose.
     Update {
         /// The requesting user.
         by: Identity,
         /// The new values.
         change: Box<ProfileChange>,
+        /// Whether a room that began with a join becomes one that was created on purpose.
+        adopts: bool,
     },
     /// Removes a user: all memberships, and the participation.
     RemoveUser {
@@ -189,6 +193,7 @@ impl RoomOp {
         match self {
             Self::Join(join) => join.create,
             Self::Rejoin(_) | Self::Create { .. } => true,
+            Self::Update { adopts, .. } => *adopts,
             op => op.is_of_backend(),
         }
     }
@@ -297,6 +302,8 @@ pub struct Profile {
     pub kind: Option<Box<str>>,
     /// Its description.
     pub description: Option<Box<str>>,
+    /// Data of the application, as a JSON object.
+    pub metadata: Option<Box<str>>,
     /// Whether only its participants may join.
     pub is_private: bool,
     /// The users that may always join, its host first.
@@ -323,8 +330,36 @@ impl Profile {
 pub struct ProfileChange {
     /// Its name.
     pub name: Option<Box<str>>,
+    /// Its type.
+    pub kind: Option<Box<str>>,
     /// Its description; empty: none.
     pub description: Option<Box<str>>,
+    /// Data of the application, as a JSON object; empty: none.
+    pub metadata: Option<Box<str>>,
+    /// The users that may always join, each once.
+    pub participants: Option<Vec<Name>>,
+    /// The most members it takes; 0 is unlimited.
+    pub max_participants: Option<usize>,
+    /// Whether only its participants may join.
+    pub is_private: Option<bool>,
+    /// Whether it is locked.
+    pub is_locked: Option<bool>,
+    /// The retention of its messages.
+    pub retention: Retention,
+}
+
+impl ProfileChange {
+    /// Changes a profile. The rest of the change is of the room.
+    pub fn apply_to(self, profile: &mut Profile) {
+        let filled = |text: Option<Box<str>>| text.filter(|text| !text.is_empty());
+        profile.name = self.name.or(profile.name.take());
+        profile.kind = self.kind.or(profile.kind.take());
+        profile.description = filled(self.description.or(profile.description.take()));
+        profile.metadata = filled(self.metadata.or(profile.metadata.take()));
+        profile.participants = self.participants.unwrap_or(std::mem::take(&mut profile.participants));
+        profile.max_participants = self.max_participants.unwrap_or(profile.max_participants);
+        profile.is_private = self.is_private.unwrap_or(profile.is_private);
+    }
 }
 
 /// A user with an active typing indicator.
@@ -365,6 +400,8 @@ pub struct RoomView {
     pub is_made: bool,
     /// Its settings.
     pub profile: Profile,
+    /// Whether it is locked for users that are not in it.
+    pub is_locked: bool,
     /// The user id of its host.
     pub host: Name,
     /// When it was created, in milliseconds since 1970.

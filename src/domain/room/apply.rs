@@ -3,8 +3,8 @@
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Event, LeaveCause};
-use crate::domain::op::{HostClaim, OpContext, ProfileChange, Reply, RoomOp};
-use crate::domain::record::Record;
+use crate::domain::op::{HostClaim, OpContext, ProfileChange, Reply, RoomOp, RoomRules};
+use crate::domain::record::{MadeRoom, Record};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
@@ -34,7 +34,7 @@ impl Room {
             RoomOp::RemoveParticipant { by, connection } => {
                 self.remove_user(by.user(), connection, LeaveCause::Left, context)
             }
-            RoomOp::Update { by, change } => self.update(&by, *change, context),
+            RoomOp::Update { by, change, adopts } => self.update((&by, adopts), *change, context),
             RoomOp::RemoveUser { by, user } => {
                 self.check_host(&by, Reject::host_only)?;
                 self.remove_user(&user, None, LeaveCause::Removed, context)
@@ -53,16 +53,19 @@ impl Room {
 
     /// The record that has to be committed before an operation runs, if it needs one. The operation is checked twice: now,
     /// and after the commit.
-    pub(crate) fn before(&self, op: &RoomOp) -> Result<Option<Record>, Reject> {
+    pub(crate) fn before(&self, op: &RoomOp, rules: &RoomRules) -> Result<Option<Record>, Reject> {
         let (room, is_stored) = (self.id.clone(), self.log.is_stored());
         Ok(match op {
             RoomOp::Close { by } => {
                 self.check_host(by, Reject::close_forbidden)?;
                 self.log.is_made().then_some(Record::RoomClosed { room })
             }
-            RoomOp::Update { by, change } => {
-                self.check_update(by)?;
-                is_stored.then(|| Record::RoomChanged { room, change: change.clone() })
+            RoomOp::Update { by, change, adopts } => {
+                self.check_update(by, *adopts)?;
+                Some(match self.log.is_made() {
+                    true => Record::RoomChanged { room, change: change.clone() },
+                    false => Record::RoomMade(Box::new(self.adopted(by, change, rules))),
+                })
             }
             RoomOp::AddParticipant { by, .. }
                 if is_stored && self.profile.is_some() && !self.has_participant(by.user()) =>
@@ -85,23 +88,43 @@ impl Room {
         })
     }
 
-    /// Changes the room's name and description.
-    fn update(&mut self, by: &Identity, change: ProfileChange, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.check_update(by)?;
-        if let Some(profile) = &mut self.profile {
-            profile.name = change.name.or(profile.name.take());
-            profile.description = change.description.or(profile.description.take()).filter(|text| !text.is_empty());
+    /// Changes the room's settings.
+    fn update(
+        &mut self,
+        (by, adopts): (&Identity, bool),
+        change: ProfileChange,
+        context: &mut OpContext<'_>,
+    ) -> Result<Reply, Reject> {
+        self.check_update(by, adopts)?;
+        if context.rules.has_store {
+            self.log.note_made();
         }
-        self.tell_info(context);
+        self.log.change_retention(change.retention);
+        self.is_locked = change.is_locked.unwrap_or(self.is_locked);
+        change.apply_to(self.profile.get_or_insert_default());
+        context.tell_members(None, Event::Updated(self.info()));
         Ok(Reply::Room(Box::new(self.view(0))))
     }
 
-    fn check_update(&self, by: &Identity) -> Result<(), Reject> {
+    /// The record of a room that storage does not have yet, with its first settings.
+    fn adopted(&self, by: &Identity, change: &ProfileChange, rules: &RoomRules) -> MadeRoom {
+        let made = self.made(rules, by.user_name());
+        let mut profile = made.profile.unwrap_or_default();
+        change.clone().apply_to(&mut profile);
+        MadeRoom {
+            profile: Some(profile),
+            is_locked: change.is_locked.unwrap_or(made.is_locked),
+            retention: made.retention.changed(change.retention),
+            ..made
+        }
+    }
+
+    fn check_update(&self, by: &Identity, adopts: bool) -> Result<(), Reject> {
         self.check_admits(by)?;
         if !self.is_host_user(by) {
             return Err(Reject::update_forbidden());
         }
-        self.profile.is_some().then_some(()).ok_or_else(Reject::no_profile)
+        (adopts || self.profile.is_some()).then_some(()).ok_or_else(Reject::no_profile)
     }
 
     fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {

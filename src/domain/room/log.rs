@@ -94,8 +94,19 @@ impl RoomLog {
         self.record = RoomRecordState::Stored;
     }
 
+    pub(super) fn change_retention(&mut self, change: Retention) {
+        self.retention = self.retention.changed(change);
+    }
+
+    /// Storage has refused the room's record.
+    pub(crate) fn undo_made(&mut self) {
+        if self.record == RoomRecordState::InTransit && !self.has_uncommitted() {
+            self.record = RoomRecordState::Absent;
+        }
+    }
+
     /// Whether the room's record is still to be sent to storage; from now on it is in transit.
-    pub(in crate::domain) fn take_unmade(&mut self) -> bool {
+    pub(crate) fn take_unmade(&mut self) -> bool {
         let is_absent = self.record == RoomRecordState::Absent;
         if is_absent {
             self.record = RoomRecordState::InTransit;

@@ -374,6 +374,7 @@ impl Parts<'_> {
                 rooms.undo(turn, &room, seq, idempotency_key);
             }
             PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
+            PendingEffect::RoomOperation { room, op: RoomOp::Update { .. } } => rooms.undo_update(&room),
             PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, &direct),
             PendingEffect::DirectToUnknownUser { user, .. } => directs.end_lookup(&user),
             PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),

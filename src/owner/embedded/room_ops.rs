@@ -10,6 +10,7 @@ use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
+use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
@@ -41,8 +42,8 @@ impl RoomStore {
 
     fn dispatch(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
         let op = match op {
-            RoomOp::Create { by, profile, log } if !self.rooms.contains(&name) => {
-                return self.create(turn, name, (by, profile, log));
+            RoomOp::Create { by, profile, log, is_locked } if !self.rooms.contains(&name) => {
+                return self.create(turn, name, (by, profile, log), is_locked);
             }
             op => op,
         };
@@ -58,9 +59,12 @@ impl RoomStore {
             return Err(Reject::room_closed());
         }
         if turn.rules().has_store
-            && let Some(record) = room.before(&op)?
+            && let Some(record) = room.before(&op, turn.rules())?
         {
             turn.check_store()?;
+            if matches!(record, Record::RoomMade(_)) {
+                room.log.take_unmade();
+            }
             room.is_closing = matches!(op, RoomOp::Close { .. });
             turn.hold([record], PendingEffect::RoomOperation { room: name, op });
             return Ok(None);
@@ -223,6 +227,13 @@ impl RoomStore {
         if let Some(room) = self.rooms.get_mut(name) {
             room.is_closing = false;
             turn.defer_room(room);
+        }
+    }
+
+    /// Storage has refused the record of a room's settings.
+    pub(super) fn undo_update(&mut self, name: &Name) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.log.undo_made();
         }
     }
 

@@ -100,8 +100,10 @@ impl RoomStore {
         turn: &mut Turn<'_>,
         name: Name,
         (by, profile, terms): (Identity, Box<Profile>, LogTerms),
+        is_locked: bool,
     ) -> OpOutcome {
         let mut room = Room::new(name, &by, Some(profile), terms, &mut turn.context());
+        room.is_locked = is_locked;
         if !turn.rules().has_store {
             return Ok(Some(self.created(turn, room)));
         }

@@ -3,6 +3,10 @@
 //! Field names have one letter, because each message carries its sender and there are many messages. Absent values are left
 //! out. These names are part of the schema: nodes of different versions share them.
 
+mod profile;
+
+pub(super) use profile::{WireRoomInfo, WireRoomView, profile, profile_change};
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -10,8 +14,8 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
-use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo};
-use crate::domain::op::{PresenceView, Profile, RoomView};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
+use crate::domain::op::PresenceView;
 use crate::message::redis::Bytes;
 
 /// An identity: user id, user name, e-mail address (empty: none), roles as bits.
@@ -280,8 +284,10 @@ pub(super) enum WireEvent {
     Moved,
     /// The addressed connection's membership ended because its node seemed to be dead.
     Purged,
-    /// The name, description or participants have changed.
+    /// The participants have changed.
     Info(Box<WireRoomInfo>),
+    /// The settings have changed.
+    Updated(Box<WireRoomInfo>),
     /// Number of members.
     Stats(usize),
     /// Number of users.
@@ -426,101 +432,6 @@ impl From<WirePresence> for PresenceView {
         let identity = Identity::new(&user, Some(&name), None, Roles::default());
         let status = Status::parse(&status).unwrap_or(Status::Online);
         Self { status, last_seen: Some(last_seen), identity: Some(identity), connected_at, ..Self::nobody(user) }
-    }
-}
-
-/// The profile of a room that was made on purpose.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct WireProfile {
-    #[serde(rename = "n")]
-    name: Option<Box<str>>,
-    #[serde(rename = "k")]
-    kind: Option<Box<str>>,
-    #[serde(rename = "v")]
-    is_private: bool,
-    #[serde(rename = "h")]
-    host_peer: Option<Box<str>>,
-    #[serde(rename = "x")]
-    max_participants: usize,
-    #[serde(rename = "y")]
-    encryption: Option<Box<str>>,
-    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    description: Option<Box<str>>,
-}
-
-/// A changed room, as it is announced.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct WireRoomInfo {
-    #[serde(rename = "pf")]
-    profile: WireProfile,
-    #[serde(rename = "k")]
-    participant_count: usize,
-    #[serde(rename = "o")]
-    online_count: usize,
-    #[serde(rename = "a")]
-    last_activity: u64,
-}
-
-impl WireRoomInfo {
-    pub(super) fn into_info(self, room: Name) -> RoomInfo {
-        let Self { profile, participant_count, online_count, last_activity } = self;
-        let WireProfile { name, description, .. } = profile;
-        RoomInfo { room, name, description, participant_count, online_count, last_activity }
-    }
-}
-
-/// A profile as JSON, without its participants, which have a key of their own, and without the host key, which only scripts see.
-pub(super) fn profile(profile: &Profile) -> Bytes {
-    let Profile { name, kind, description, is_private, host_peer, max_participants, encryption, .. } = profile.clone();
-    let host_peer = host_peer.map(|peer| (*peer).into());
-    json(&WireProfile { name, kind, is_private, host_peer, max_participants, encryption, description })
-}
-
-/// A room as an observer sees it.
-#[derive(Deserialize)]
-pub(super) struct WireRoomView {
-    #[serde(rename = "h")]
-    host: Box<str>,
-    #[serde(rename = "c")]
-    created_at: u64,
-    #[serde(rename = "a")]
-    last_activity: u64,
-    #[serde(rename = "pf")]
-    profile: Option<WireProfile>,
-    #[serde(rename = "k")]
-    member_count: usize,
-    #[serde(rename = "pa")]
-    participants: Vec<Box<str>>,
-    #[serde(rename = "l")]
-    members: Vec<WireMember>,
-}
-
-impl WireRoomView {
-    /// The view, with at most this many members.
-    pub(super) fn into_view(self, room: &Name, most: usize) -> RoomView {
-        let participants = self.participants.iter().map(|user| (**user).into()).collect();
-        let is_made = self.profile.is_some();
-        let profile = self.profile.map(|profile| Profile {
-            name: profile.name,
-            kind: profile.kind,
-            description: profile.description,
-            is_private: profile.is_private,
-            participants,
-            host_peer: profile.host_peer.map(|peer| (*peer).into()),
-            max_participants: profile.max_participants,
-            encryption: profile.encryption,
-            host_key: None,
-        });
-        RoomView {
-            room: room.clone(),
-            is_made,
-            profile: profile.unwrap_or_default(),
-            host: (*self.host).into(),
-            created_at: self.created_at,
-            last_activity: self.last_activity,
-            participant_count: self.member_count,
-            peers: WireMember::into_peers(self.members, most),
-        }
     }
 }
 

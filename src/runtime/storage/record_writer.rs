@@ -9,6 +9,7 @@ use crate::base::Name;
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
 use crate::domain::event::Direct;
+use crate::domain::op::ProfileChange;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::domain::revocation::Revocation;
 use crate::message::storage::CommitOutcome;
@@ -60,11 +61,16 @@ statements! {
             FROM room WHERE name = ?1";
         make_room: "INSERT INTO room(name, epoch, host, host_username, host_roles, created_at, history, keep_messages,
             keep_ms, trimmed, has_profile, title, kind, is_private, host_peer, max_participants, encryption,
-            description, host_key, maker)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)
+            description, host_key, maker, metadata, is_locked)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)
             RETURNING number";
-        change_room: "UPDATE room SET title = ifnull(?2, title), description = ifnull(?3, description)
-            WHERE number = ?1 AND has_profile";
+        change_room: "UPDATE room SET has_profile = 1, title = ifnull(?2, title), kind = ifnull(?3, kind),
+                description = ifnull(?4, description), metadata = ifnull(?5, metadata),
+                max_participants = ifnull(?6, max_participants), is_private = ifnull(?7, is_private),
+                is_locked = ifnull(?8, is_locked), keep_messages = ifnull(?9, keep_messages),
+                keep_ms = ifnull(?10, keep_ms)
+            WHERE number = ?1";
+        drop_participants: "DELETE FROM participant WHERE room = ?1";
         lock_room: "UPDATE room SET is_locked = ?2 WHERE name = ?1";
         close_room: "UPDATE room SET name = NULL WHERE name = ?1";
         add_participant: "INSERT OR IGNORE INTO participant(room, user)
@@ -178,11 +184,7 @@ impl<'c> RecordWriter<'c> {
                 let (room, user) = (self.room(room)?.number, self.known_user(user)?);
                 Ok(self.statements.remove_participant.execute(params![room, user]).map(drop)?)
             }
-            Record::RoomChanged { room, change } => {
-                let room = self.room(room)?.number;
-                let values = params![room, change.name.as_deref(), change.description.as_deref()];
-                Ok(self.statements.change_room.execute(values).map(drop)?)
-            }
+            Record::RoomChanged { room, change } => self.change_room(room, change),
             Record::MessageSent(sent) => self.add_message(sent),
             Record::MessageMarked { message, user, mark, at } => self.mark(message, user, *mark, *at),
             Record::DirectKept { user, direct } => self.keep_direct(user, direct),
@@ -252,12 +254,37 @@ impl<'c> RecordWriter<'c> {
                 profile.and_then(|profile| profile.description.as_deref()),
                 profile.and_then(|profile| profile.host_key).map(|key| key.0),
                 &*made.maker,
+                profile.and_then(|profile| profile.metadata.as_deref()),
+                made.is_locked,
             ],
             |row| row.get(0),
         )?;
         self.rooms.insert(made.room.clone(), CachedRoom { number, epoch: made.epoch.clone(), last: 0 });
         for user in profile.map_or(&[][..], |profile| &profile.participants) {
             self.add_participant(number, user)?;
+        }
+        Ok(())
+    }
+
+    fn change_room(&mut self, room: &Name, change: &ProfileChange) -> Result<(), StorageFault> {
+        let number = self.room(room)?.number;
+        self.statements.change_room.execute(params![
+            number,
+            change.name.as_deref(),
+            change.kind.as_deref(),
+            change.description.as_deref(),
+            change.metadata.as_deref(),
+            change.max_participants.map(|most| int(most as u64)),
+            change.is_private,
+            change.is_locked,
+            change.retention.messages.map(int),
+            change.retention.age_ms.map(int),
+        ])?;
+        if let Some(participants) = &change.participants {
+            self.statements.drop_participants.execute([number])?;
+            for user in participants {
+                self.add_participant(number, user)?;
+            }
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ const EXTRA: &str = "room.number, room.trimmed, \
     (SELECT at FROM message WHERE message.room = room.number ORDER BY seq DESC LIMIT 1)";
 
 /// Number of columns of [`rows::ROOM`].
-const EXTRA_AT: usize = 20;
+const EXTRA_AT: usize = 21;
 
 statements! {
     RoomStatements {

@@ -40,7 +40,7 @@ pub(super) const REVOCATION: &str = "subject, until, reason, issued_before, made
 /// Columns of [`made_room`].
 pub(super) const ROOM: &str = "name, epoch, host, host_username, host_roles, created_at, history, keep_messages, \
     keep_ms, has_profile, title, kind, is_private, host_peer, max_participants, encryption, description, \
-    host_key, is_locked, maker";
+    host_key, is_locked, maker, metadata";
 
 /// A count or time as a database integer. Larger values become the maximum.
 pub(super) fn int(number: u64) -> i64 {
@@ -144,6 +144,7 @@ pub(super) fn made_room(row: &Row<'_>) -> Result<MadeRoom> {
         max_participants: usize::try_from(nat(row, 14)?).unwrap_or(usize::MAX),
         encryption: optional_text(row, 15)?,
         description: optional_text::<Box<str>>(row, 16)?.filter(|text| !text.is_empty()),
+        metadata: optional_text::<Box<str>>(row, 20)?.filter(|text| !text.is_empty()),
         host_key: row.get::<_, Option<[u8; 32]>>(17)?.map(HostKey),
     };
     let bound = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.and_then(|n| u64::try_from(n).ok()));

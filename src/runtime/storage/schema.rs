@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -24,6 +24,7 @@ const STEPS: [&str; 10] = [
     ROOMS_BY_MAKER,
     REVOCATIONS_AND_HOSTS,
     HOOK_EVENTS,
+    METADATA_OF_ROOMS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -213,6 +214,10 @@ const HOOK_EVENTS: &str = "
     ) WITHOUT ROWID;
 ";
 
+const METADATA_OF_ROOMS: &str = "
+    ALTER TABLE room ADD COLUMN metadata TEXT;   -- JSON; NULL or empty: none
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -266,6 +271,9 @@ mod tests {
         assert_eq!(tables(0), tables(5));
         assert_eq!(tables(0), tables(6));
         assert_eq!(tables(0), tables(7));
+        assert_eq!(tables(0), tables(8));
+        assert_eq!(tables(0), tables(9));
+        assert_eq!(tables(0), tables(10));
     }
 
     #[test]

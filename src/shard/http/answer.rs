@@ -345,7 +345,7 @@ impl<'a> RestAnswers<'a> {
         let by = claim.by;
         let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
         // A guest of a REST call is another one each time.
-        let count = room_count(&requests).filter(|_| !by.roles().guest);
+        let count = room_count(&requests).filter(|_| !by.roles().guest && !matches!(call, RestCall::Manage(_)));
         let spend = (!is_free).then_some(UserOp::SpendRestQuota);
         let mut next = vec![requests];
         next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(by.user_name(), op)], None)));
@@ -455,10 +455,14 @@ impl<'a> RestAnswers<'a> {
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
         self.core.charge_answer_to(now, &call.by, call.address, answer.body.len());
         let location = match (&reply, call.call.kind()) {
-            (Reply::Room(view), RestCallKind::CreateMeeting) => Some(format!("/api/rooms/{}", view.room)),
-            (Reply::Room(view), RestCallKind::CreateRoom) => Some(format!("/rooms/{}", view.room)),
+            (Reply::Room(view), RestCallKind::CreateMeeting) => Some(("/api/rooms/", view)),
+            (Reply::Room(view), RestCallKind::CreateRoom) => Some(("/rooms/", view)),
+            (Reply::Room(view), RestCallKind::MakeRoom | RestCallKind::PutRoom) if answer.status == 201 => {
+                Some(("/api/v1/rooms/", view))
+            }
             _ => None,
         };
+        let location = location.map(|(path, view)| format!("{path}{}", rest::escaped(&view.room)));
         let mut answer = Answer::json(answer.status, answer.body);
         if let Some(location) = location {
             answer = answer.with("Location", location);

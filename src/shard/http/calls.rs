@@ -4,6 +4,7 @@
 //! that they name, and the replies are added up. Some send a second request that depends on the first reply.
 
 use crate::shard::core::Core;
+use crate::shard::http::managing;
 use crate::shard::revocation::Revoking;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,13 +14,13 @@ use crate::base::ids::{ConnectionId, random_room_id, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::codec::recovery;
-use crate::dialect::rest::{Batch, Publish, PublishTarget, RestCall};
+use crate::dialect::rest::{Batch, NewRoom, Publish, PublishTarget, RestCall};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{
-    HostClaim, HostKey, LogTerms, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage,
-    UserOp, UsersPage, UsersView, message_id,
+    HostClaim, HostKey, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp,
+    UsersPage, UsersView, message_id,
 };
 use crate::domain::policy::PresenceAccess;
 use crate::domain::query::{PartialResult, Query};
@@ -107,11 +108,12 @@ impl<'a> Calls<'a> {
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
             RestCall::CreateMeeting(..) | RestCall::CreateRoom(..) => one(self.create_op(call, by)),
+            RestCall::Manage(managed) => one(managing::first_op(&mut self.core.rng, managed, by)),
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
             RestCall::UpdateRoom { room, change } => {
-                one(Op::Room(room.clone(), RoomOp::Update { by: by.clone(), change: change.clone() }))
+                one(Op::Room(room.clone(), RoomOp::Update { by: by.clone(), change: change.clone(), adopts: false }))
             }
             RestCall::CloseMeeting { room } | RestCall::RemoveUser { room, .. } | RestCall::Lock { room, .. } => {
                 one(Op::Room(room.clone(), host_op(call, claim.clone())))
@@ -166,15 +168,14 @@ impl<'a> Calls<'a> {
     }
 
     fn create_op(&mut self, call: &mut RestCall, by: &Identity) -> Op {
-        let log = if let RestCall::CreateRoom(_, log) = call { *log } else { LogTerms::default() };
-        let room: Name = random_room_id(&mut self.core.rng).into();
-        let mut profile = call.take_profile(&by.user_name()).unwrap_or_default();
+        let NewRoom { id, mut profile, log, is_locked } = call.take_room(&by.user_name()).unwrap_or_default();
+        let room = id.unwrap_or_else(|| random_room_id(&mut self.core.rng).into());
         if let (RestCall::CreateMeeting(_, secret), true) = (call, by.roles().guest) {
             let fresh = random_word(&mut self.core.rng, HOST_SECRET_CHARS);
             profile.host_key = Some(*host_key(&fresh));
             *secret = Some(fresh.into());
         }
-        Op::Room(room, RoomOp::Create { by: by.clone(), profile, log })
+        Op::Room(room, RoomOp::Create { by: by.clone(), profile: Box::new(profile), log, is_locked })
     }
 
     fn revocation_requests(&mut self, now: Now, call: &mut RestCall, by: &Identity) -> Result<CallRequests, Reject> {
@@ -311,6 +312,9 @@ impl PendingCall {
             // A refusal of the first requests is one of the call.
             let reply = if self.rounds == 0 { Ok(reply?) } else { reply };
             return Ok(batch_step(batch, reply));
+        }
+        if let RestCall::Manage(managed) = &mut self.call {
+            return managing::next_step(managed, &self.by, self.rounds, reply);
         }
         self.presence_step(reply).or_else(|reply| self.step(reply))
     }

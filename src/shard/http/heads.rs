@@ -30,7 +30,9 @@ pub(super) fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Optio
 /// The cost of a call to its caller's budget.
 pub(super) fn cost_of(call: RestCallKind) -> u32 {
     match call {
-        RestCallKind::CreateMeeting | RestCallKind::CreateRoom => CREATE_COST,
+        RestCallKind::CreateMeeting | RestCallKind::CreateRoom | RestCallKind::MakeRoom | RestCallKind::PutRoom => {
+            CREATE_COST
+        }
         _ => CALL_COST,
     }
 }

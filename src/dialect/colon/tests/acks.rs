@@ -21,6 +21,7 @@ fn view() -> RoomView {
         is_made: true,
         room: samples::room(),
         profile: Profile { participants: vec!["u".into(); 5], ..profile },
+        is_locked: false,
         host: "user-uuid".into(),
         created_at: 0,
         last_activity: NOW.wall,

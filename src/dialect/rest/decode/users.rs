@@ -1,6 +1,5 @@
 //! Bodies of the calls about users: connections, presence and messages.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
@@ -22,8 +21,12 @@ bodies! {
     PresenceBody { status = "status", last_seen = "lastSeen" }
     /// The body of `POST /broadcast`, unread.
     BroadcastBody { message = "message", kind = "type" }
-    /// The body of `POST /websocket/message/…`, unread.
-    PushBody { user_id = "userId", user_ids = "userIds", kind = "type", data = "data" }
+    /// The body of `POST /websocket/message/user`, unread.
+    PushToUserBody { user_id = "userId", kind = "type", data = "data" }
+    /// The body of `POST /websocket/message/users`, unread.
+    PushToUsersBody { user_ids = "userIds", kind = "type", data = "data" }
+    /// The body of `POST /websocket/message/broadcast`, unread.
+    PushToAllBody { kind = "type", data = "data" }
     /// The body of `POST /websocket/notification`, unread.
     NotificationBody { user_id = "userId", title = "title", body = "body", data = "data" }
 }
@@ -54,23 +57,24 @@ pub(super) fn broadcast(body: BroadcastBody<'_>) -> Result<RestCall, Reject> {
     Ok(RestCall::Broadcast(content(kind, required("message", body.message)?.get())))
 }
 
-pub(super) fn push_to_user(body: PushBody<'_>) -> Result<RestCall, Reject> {
-    Ok(RestCall::PushToUser { user: required("userId", name("userId", body.user_id)?)?, content: pushed(&body)? })
+pub(super) fn push_to_user(body: PushToUserBody<'_>) -> Result<RestCall, Reject> {
+    Ok(RestCall::PushToUser {
+        user: required("userId", name("userId", body.user_id)?)?,
+        content: pushed(body.kind, body.data)?,
+    })
 }
 
-pub(super) fn push_to_users(body: PushBody<'_>) -> Result<RestCall, Reject> {
+pub(super) fn push_to_users(body: PushToUsersBody<'_>) -> Result<RestCall, Reject> {
     let wanted = format!("a list of 1 to {} user ids", limits::PUSHED_USERS);
     let users = read::<Vec<Name>>("userIds", body.user_ids, &wanted, |users| {
         (1..=limits::PUSHED_USERS).contains(&users.len()) && users.iter().all(|user| is_name(user))
     })?;
-    let mut users = required("userIds", users)?;
-    let mut seen = BTreeSet::new();
-    users.retain(|user| seen.insert(user.clone()));
-    Ok(RestCall::PushToUsers { users, content: pushed(&body)? })
+    let users = super::distinct(required("userIds", users)?);
+    Ok(RestCall::PushToUsers { users, content: pushed(body.kind, body.data)? })
 }
 
-pub(super) fn push_to_all(body: PushBody<'_>) -> Result<RestCall, Reject> {
-    Ok(RestCall::PushToAll(pushed(&body)?))
+pub(super) fn push_to_all(body: PushToAllBody<'_>) -> Result<RestCall, Reject> {
+    Ok(RestCall::PushToAll(pushed(body.kind, body.data)?))
 }
 
 pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
@@ -99,9 +103,9 @@ pub(super) fn notify(body: NotificationBody<'_>) -> Result<RestCall, Reject> {
     Ok(RestCall::Notify { user, content: content("notification".into(), &data) })
 }
 
-fn pushed(body: &PushBody<'_>) -> Result<Content, Reject> {
-    let kind = required("type", label("type", body.kind)?)?;
-    let data = body.data.map_or("null", RawValue::get);
+fn pushed(kind: Option<&RawValue>, data: Option<&RawValue>) -> Result<Content, Reject> {
+    let kind = required("type", label("type", kind)?)?;
+    let data = data.map_or("null", RawValue::get);
     check_portable("data", data)?;
     Ok(content(kind, data))
 }

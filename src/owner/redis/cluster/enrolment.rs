@@ -51,8 +51,17 @@ pub(crate) struct Enrolments {
 impl Enrolments {
     /// A room is about to be made: it is added to the lists of its maker and participants.
     pub(crate) fn add_all(&mut self, room: &Name, by: &Identity, profile: &Profile) {
-        self.add(room, by);
+        if !by.user().is_empty() {
+            self.add(room, by);
+        }
         for user in profile.participants.iter().filter(|user| ***user != *by.user()) {
+            self.update(user.clone(), vec![room.clone()], true);
+        }
+    }
+
+    /// Users are about to become participants of a room.
+    pub(crate) fn add_participants(&mut self, room: &Name, users: &[Name]) {
+        for user in users {
             self.update(user.clone(), vec![room.clone()], true);
         }
     }

@@ -363,6 +363,7 @@ mod tests {
             room: room.into(),
             is_made,
             profile: Profile::default(),
+            is_locked: false,
             host: host.into(),
             created_at: 0,
             last_activity: 0,

@@ -388,13 +388,17 @@ local function participant_count()
   return math.max(call('HLEN', members_key), named > 1 and named or 0)
 end
 
+-- The event that announces the room's profile.
+local function info(name)
+  check_users()
+  local users, locked = call('ZCARD', users_key), call('HGET', key, 'lk') == '1' and 1 or 0
+  return '{"' .. name .. '":{"pf":' .. call('HGET', key, 'pf') .. ',"k":' .. participant_count() .. ',"o":' .. users ..
+    ',"a":' .. now .. ',"lk":' .. locked .. '}}'
+end
+
 -- Announces the room's profile to its Socket.IO peers.
 local function tell_info()
-  if room.socketio_count == 0 then return end
-  check_users()
-  local users = call('ZCARD', users_key)
-  tell('*', '{"info":{"pf":' .. call('HGET', key, 'pf') .. ',"k":' .. participant_count() .. ',"o":' .. users .. ',"a":' ..
-    now .. '}}')
+  if room.socketio_count > 0 then tell('*', info('info')) end
 end
 
 -- Ends the memberships of a user that are among `texts`; their connections are told `reason`. Whether there were any.
@@ -566,10 +570,10 @@ end
 
 -- The room as an observer sees it, without its members.
 local function view()
-  local v = call('HMGET', key, 'hu', 'c', 'a', 'pf')
+  local v = call('HMGET', key, 'hu', 'c', 'a', 'pf', 'lk')
   local participants = call('ZRANGE', participants_key, 0, -1)
   return '"h":' .. cjson.encode(v[1]) .. ',"c":' .. v[2] .. ',"a":' .. v[3] .. ',"pf":' .. (v[4] or 'null') .. ',"k":' ..
-    participant_count() .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]')
+    participant_count() .. ',"lk":' .. (v[5] == '1' and 1 or 0) .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]')
 end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.

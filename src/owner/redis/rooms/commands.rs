@@ -29,7 +29,8 @@ pub(crate) enum RoomCall {
     Done,
     /// A signaling message; it has no result either.
     Signal,
-    Create,
+    /// With the user whom the room counts for.
+    Create(Name),
     Join(ConnectionId),
     Return(Box<PendingReturn>),
     Leave(ConnectionId),
@@ -93,8 +94,9 @@ pub(super) fn call_return(turn: &mut OwnerTurn<'_>, name: Name, pending: Box<Pen
 /// The script of an operation, the way to decode its reply, and its arguments.
 pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
     match op {
-        RoomOp::Create { by, profile, log } => {
-            (&scripts::CREATE, RoomCall::Create, create(turn, name, &by, &profile, log))
+        RoomOp::Create { by, profile, log, is_locked } => {
+            let arguments = create(turn, name, &by, &profile, (log, is_locked));
+            (&scripts::CREATE, RoomCall::Create(by.user_name()), arguments)
         }
         RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
         RoomOp::Rejoin(back) => {
@@ -149,7 +151,10 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             let connection = connection.map_or_else(|| text(""), id);
             (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
         }
-        RoomOp::Update { by, change } => (&scripts::UPDATE, RoomCall::Update, encode_change(&by, &change)),
+        RoomOp::Update { by, change, adopts } => {
+            turn.node.registry.enrolments.add_participants(name, change.participants.as_deref().unwrap_or_default());
+            (&scripts::UPDATE, RoomCall::Update, encode_change(&by, &change, adopts))
+        }
         RoomOp::RemoveUser { by, user } => (&scripts::REMOVE_USER, RoomCall::Done, by_host(&by, text(&*user))),
         RoomOp::SetLocked { by, is_locked } => (&scripts::SET_LOCKED, RoomCall::Done, by_host(&by, flag(is_locked))),
         RoomOp::Describe { by } => (&scripts::DESCRIBE, RoomCall::Describe, vec![user(&by), admin(&by)]),
@@ -161,10 +166,22 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
     }
 }
 
-fn encode_change(by: &Identity, change: &ProfileChange) -> Vec<Bytes> {
-    let has_description = flag(change.description.is_some());
-    let (name, description) = (optional(change.name.as_deref()), optional(change.description.as_deref()));
-    vec![user(by), admin(by), name, has_description, description]
+fn encode_change(by: &Identity, change: &ProfileChange, adopts: bool) -> Vec<Bytes> {
+    let locked = change.is_locked.map_or_else(|| text(""), flag);
+    let retention = change.retention;
+    let participants = change.participants.as_deref();
+    let mut arguments = vec![
+        user(by),
+        admin(by),
+        wire::profile_change(change),
+        flag(adopts),
+        locked,
+        optional_number(retention.messages),
+        optional_number(retention.age_ms),
+        flag(participants.is_some()),
+    ];
+    arguments.extend(participants.unwrap_or_default().iter().map(|user| text(&**user)));
+    arguments
 }
 
 /// The arguments of an action of a host, and its own one.
@@ -174,7 +191,13 @@ fn by_host(by: &HostClaim, own: Bytes) -> Vec<Bytes> {
 }
 
 /// The new room is listed, and added to the lists of its participants, before it exists.
-fn create(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, profile: &Profile, log: LogTerms) -> Vec<Bytes> {
+fn create(
+    turn: &mut OwnerTurn<'_>,
+    name: &Name,
+    by: &Identity,
+    profile: &Profile,
+    (log, is_locked): (LogTerms, bool),
+) -> Vec<Bytes> {
     turn.node.registry.enlist(name.clone());
     turn.node.registry.enrolments.add_all(name, by, profile);
     let history = match log.history {
@@ -194,6 +217,7 @@ fn create(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, profile: &Profil
         optional_number(log.retention.messages),
         optional_number(log.retention.age_ms),
         profile.host_key.as_ref().map_or_else(|| text(""), host_key),
+        flag(is_locked),
     ];
     arguments.extend(profile.participants.iter().map(|user| text(&**user)));
     arguments

@@ -175,6 +175,7 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
         WireEvent::Out(cause) => Event::Left { room, cause: cause.into() },
         WireEvent::Stats(participant_count) => Event::Stats { room, participant_count },
         WireEvent::Info(info) => Event::Info(Arc::new(info.into_info(room))),
+        WireEvent::Updated(info) => Event::Updated(Arc::new(info.into_info(room))),
         WireEvent::Online(online_count) => Event::Online { room, online_count, users: None },
         WireEvent::Present(online_count, users) => {
             Event::Online { room, online_count, users: Some(users.into_iter().map(Into::into).collect()) }

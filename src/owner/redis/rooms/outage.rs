@@ -94,7 +94,7 @@ impl Rooms {
             | RoomCall::Signal
             | RoomCall::Send
             | RoomCall::Publish(_)
-            | RoomCall::Create
+            | RoomCall::Create(_)
             | RoomCall::Leave(_) => {}
             RoomCall::Close(_) | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
             RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online => {}

@@ -9,7 +9,7 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "room_not_found" | "hidden" => Reject::room_not_found(),
         "room_closed" => Reject::room_closed(),
         "room_full" => Reject::room_full(),
-        "in_use" => Reject::room_id_in_use(),
+        "in_use" | "in_use_by_another" => Reject::room_id_in_use(),
         "private" => Reject::private(),
         "participants_full" => Reject::participants_full(),
         "close_forbidden" => Reject::close_forbidden(),

@@ -150,6 +150,10 @@ impl Rooms {
             self.returning.remove(&(name.clone(), pending.connection()));
         }
         let (joins, leaves) = membership_change(&purpose, &reply);
+        if let (RoomCall::Create(by), Some("in_use_by_another")) = (&purpose, header.refusal) {
+            // It was noted as made by this user.
+            turn.forget_made(by.clone(), &name);
+        }
         if reply.is_ok() {
             log_success(&name, &purpose, &header);
             note_success(turn, &name, &purpose);
@@ -189,7 +193,7 @@ fn reply_to(
 /// Logs the beginning and the end of rooms. Redis itself ends those that are idle.
 fn log_success(room: &Name, purpose: &RoomCall, header: &ReplyHeader<'_>) {
     match purpose {
-        RoomCall::Create => tracing::info!(target: ROOM_LOG, room = &**room, "room created"),
+        RoomCall::Create(_) => tracing::info!(target: ROOM_LOG, room = &**room, "room created"),
         RoomCall::Join(_) if header.due_counts & 4 != 0 => {
             tracing::info!(target: ROOM_LOG, room = &**room, "room created");
         }
@@ -286,7 +290,7 @@ fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: u
         RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close(_) => Reply::Done,
         RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) => Reply::Done,
         RoomCall::CheckListed | RoomCall::CheckMade(_) => Reply::Done,
-        RoomCall::Create | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
+        RoomCall::Create(_) | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
         RoomCall::Describe => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, most))),
         RoomCall::Join(connection) => {
             Reply::Joined(Box::new(read::<WireJoinView>(text)?.into_joined(room, *connection, most)))

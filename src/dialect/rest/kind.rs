@@ -1,0 +1,174 @@
+//! The kinds of calls, and the permission that each needs.
+
+use crate::domain::policy::Action;
+
+/// A kind of call, before its path and body are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestCallKind {
+    /// `POST /api/rooms`.
+    CreateMeeting,
+    /// `GET /api/rooms`.
+    ListMeetings,
+    /// `GET /api/rooms/:roomId`.
+    Meeting,
+    /// `DELETE /api/rooms/:roomId`.
+    CloseMeeting,
+    /// `POST /rooms`.
+    CreateRoom,
+    /// `GET /rooms/:roomId`.
+    Room,
+    /// `PATCH /rooms/:roomId`.
+    UpdateRoom,
+    /// `POST /rooms/:roomId/join`.
+    Join,
+    /// `POST /rooms/:roomId/leave`.
+    Leave,
+    /// `POST /connections`.
+    Register,
+    /// `DELETE /connections/:connectionId`.
+    Disconnect,
+    /// `GET /connections/:userId`.
+    Connections,
+    /// `GET /presence/:userId`.
+    Presence,
+    /// `PUT /presence/:userId`.
+    SetPresence,
+    /// `POST /broadcast`.
+    Broadcast,
+    /// `POST /websocket/message/user`.
+    PushToUser,
+    /// `POST /websocket/message/users`.
+    PushToUsers,
+    /// `POST /websocket/message/broadcast`.
+    PushToAll,
+    /// `POST /websocket/notification`.
+    Notify,
+    /// `POST /api/v1/publish`.
+    Publish,
+    /// `POST /api/v1/batch`.
+    Batch,
+    /// `GET /api/v1/rooms/:roomId/messages`.
+    Messages,
+    /// `POST /api/v1/rooms`.
+    MakeRoom,
+    /// `PUT /api/v1/rooms/:roomId`.
+    PutRoom,
+    /// `PATCH /api/v1/rooms/:roomId`.
+    PatchRoom,
+    /// `GET /api/v1/rooms/:roomId`.
+    ShowRoom,
+    /// `DELETE /api/v1/rooms/:roomId`.
+    EndRoom,
+    /// `GET /api/v1/log-filters`.
+    LogFilters,
+    /// `POST /api/v1/log-filters`.
+    SetLogFilter,
+    /// `DELETE /api/v1/log-filters/:filterId`.
+    RemoveLogFilter,
+    /// `GET /websocket/users/connected`.
+    ConnectedUsers,
+    /// `GET /websocket/users/:userId/status`.
+    UserStatus,
+    /// `GET /websocket/me/status`.
+    OwnStatus,
+    /// `DELETE /websocket/users/:userId/disconnect`.
+    DisconnectUser,
+    /// `POST /users/:userId/block`.
+    BlockUser,
+    /// `DELETE /users/:userId/block`.
+    UnblockUser,
+    /// `GET /users/blocked`.
+    BlockedUsers,
+    /// `POST /tokens/revoke`.
+    RevokeTokens,
+    /// `GET /tokens/revoked`.
+    RevokedTokens,
+    /// `DELETE /rooms/:roomId/participants/:userId`.
+    RemoveUser,
+    /// `PUT /rooms/:roomId/lock`.
+    Lock,
+    /// `PUT /rooms/:roomId/bans/:userId`.
+    Ban,
+    /// `DELETE /rooms/:roomId/bans/:userId`.
+    Unban,
+    /// `GET /rooms/:roomId/bans`.
+    Bans,
+    /// `POST /addresses/blocked`.
+    BlockAddress,
+    /// `DELETE /addresses/blocked/:address`.
+    UnblockAddress,
+    /// `GET /addresses/blocked`.
+    BlockedAddresses,
+}
+
+impl RestCallKind {
+    /// The action of the call, for authorization.
+    pub fn action(self) -> Action {
+        match self {
+            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting | Self::RemoveUser | Self::Lock => {
+                Action::UseMeetings
+            }
+            Self::ListMeetings => Action::ListRooms,
+            Self::Broadcast => Action::Broadcast,
+            Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
+                Action::Push
+            }
+            Self::Publish | Self::Batch | Self::Messages => Action::Publish,
+            Self::MakeRoom | Self::PutRoom | Self::PatchRoom | Self::ShowRoom | Self::EndRoom => Action::ManageRooms,
+            Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
+            Self::BlockUser
+            | Self::UnblockUser
+            | Self::BlockedUsers
+            | Self::RevokeTokens
+            | Self::RevokedTokens
+            | Self::Ban
+            | Self::Unban
+            | Self::Bans
+            | Self::BlockAddress
+            | Self::UnblockAddress
+            | Self::BlockedAddresses => Action::Administer,
+            Self::CreateRoom
+            | Self::Room
+            | Self::UpdateRoom
+            | Self::Join
+            | Self::Leave
+            | Self::Register
+            | Self::Disconnect
+            | Self::Connections
+            | Self::Presence
+            | Self::SetPresence
+            | Self::UserStatus
+            | Self::OwnStatus
+            | Self::DisconnectUser => Action::UseServer,
+        }
+    }
+
+    /// The name of the call in the audit log, if it is an action of an admin or a host.
+    pub fn audited(self) -> Option<&'static str> {
+        Some(match self {
+            Self::CloseMeeting | Self::EndRoom => "close-room",
+            Self::RemoveUser => "remove-user",
+            Self::Lock => "lock-room",
+            Self::UpdateRoom | Self::PutRoom | Self::PatchRoom => "update-room",
+            Self::Disconnect => "disconnect-connection",
+            Self::DisconnectUser => "disconnect-user",
+            Self::Broadcast | Self::PushToAll => "broadcast",
+            Self::BlockUser => "block-user",
+            Self::UnblockUser => "unblock-user",
+            Self::RevokeTokens => "revoke-tokens",
+            Self::Ban => "ban-user",
+            Self::Unban => "unban-user",
+            Self::BlockAddress => "block-address",
+            Self::UnblockAddress => "unblock-address",
+            Self::SetLogFilter => "set-log-filter",
+            Self::RemoveLogFilter => "remove-log-filter",
+            _ => return None,
+        })
+    }
+
+    /// Whether it lists pages, which the query selects.
+    pub fn is_paged(self) -> bool {
+        let lists = [Self::ConnectedUsers, Self::BlockedUsers, Self::RevokedTokens, Self::Bans, Self::BlockedAddresses];
+        lists.contains(&self)
+    }
+}
