@@ -6,6 +6,7 @@
 
 mod dev_secret;
 mod health;
+mod key;
 mod logging;
 mod suggest;
 mod token;
@@ -18,9 +19,10 @@ use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSo
 
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
+pub use key::{KeyArguments, KeyCommand, KeyServer, key};
 pub use logging::start_logging;
 pub use suggest::with_suggestion;
-pub use token::{TokenArguments, token};
+pub use token::{Claims, TokenArguments, token};
 
 const OVERVIEW: &str = "\
 Settings come from switchboard.toml, overridden by SWITCHBOARD_* variables, overridden by flags.
@@ -56,6 +58,15 @@ Examples:
   switchboard token --sub billing --scope push --ttl 30days
   curl -H \"Authorization: Bearer $(switchboard token --sub alice)\" http://127.0.0.1:8090/rooms/abc123";
 
+const KEY_EXAMPLES: &str = "\
+The command asks a running server, which tells all others that share its Redis.
+
+Examples:
+  switchboard key create --name billing --action publish --action rooms --room-prefix order-
+  switchboard key list
+  switchboard key rotate ID --overlap 1h
+  switchboard key revoke ID --url http://10.0.0.7:8090";
+
 const CONFIG_EXAMPLES: &str = "\
 The output is itself a settings file, with secrets masked.
 
@@ -89,6 +100,9 @@ pub enum ProgramCommand {
     /// Print a signed token for a user
     #[command(after_help = TOKEN_EXAMPLES)]
     Token(TokenArguments),
+    /// Make, list, rotate and revoke API keys of backends
+    #[command(after_help = KEY_EXAMPLES)]
+    Key(KeyArguments),
     /// Print the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(SettingsArguments),
@@ -271,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for word in ["serve", "token", "config", "health", "Examples:"] {
+        for word in ["serve", "token", "key", "config", "health", "Examples:"] {
             assert!(help().contains(word), "{word}");
         }
     }

@@ -12,9 +12,10 @@ use std::time::Duration;
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
 use switchboard::command_line::{
-    self, CommandLine, CreatedSecret, ProgramCommand, ServeArguments, SettingsArguments, TokenArguments,
+    self, Claims, CommandLine, CreatedSecret, KeyArguments, ProgramCommand, ServeArguments, SettingsArguments,
+    TokenArguments,
 };
-use switchboard::config::{self, Loaded, Settings};
+use switchboard::config::{self, Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::{clock, entropy, server};
 use switchboard::shard::ListenerRole;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let outcome = match arguments.command {
         Some(ProgramCommand::Serve(arguments)) => serve(&arguments),
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
+        Some(ProgramCommand::Key(arguments)) => key(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
         Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| print_line(&body)),
         None => {
@@ -136,12 +138,20 @@ fn print_developer_links(settings: &Settings, base: &str) {
 
 fn token(arguments: &TokenArguments) -> Result<(), String> {
     let loaded = arguments.load().map_err(|error| error.to_string())?;
-    let token = command_line::token(arguments, &loaded.settings, clock::unix_seconds(), |claims, secret| {
-        let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
-        jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
-    })?;
+    let token = command_line::token(arguments, &loaded.settings, clock::unix_seconds(), sign)?;
     print_line(&token);
     Ok(())
+}
+
+fn key(arguments: &KeyArguments) -> Result<(), String> {
+    let loaded = arguments.load().map_err(|error| error.to_string())?;
+    print_line(&command_line::key(arguments, &loaded.settings, clock::unix_seconds(), sign)?);
+    Ok(())
+}
+
+fn sign(claims: &Claims, secret: &Secret) -> Result<String, String> {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
 }
 
 fn show_config(arguments: &SettingsArguments) -> Result<(), String> {

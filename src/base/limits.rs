@@ -38,6 +38,12 @@ pub const LABEL_BYTES: usize = 64;
 /// Maximum size of a room's description, in bytes: members receive it with each change of the room.
 pub const DESCRIPTION_BYTES: usize = 1_024;
 
+/// API keys that the server keeps: every shard has all of them.
+pub const API_KEYS: usize = 1_000;
+
+/// Beginnings of ids of rooms that an API key can be limited to.
+pub const KEY_PREFIXES: usize = 16;
+
 /// Maximum size of the application's data of a room as JSON, in bytes: members receive it with each change of the room.
 pub const ROOM_METADATA_BYTES: usize = 4_096;
 

@@ -20,6 +20,18 @@ const HEADERS_MAX: usize = 64;
 ///
 /// The reason in one sentence and, for another status than 200, the body.
 pub fn health(url: &str) -> Result<String, String> {
+    match exchange("GET", url, "", "")? {
+        (200, body) => Ok(body),
+        (status, body) => Err(format!("{url}: answered {status}\n{body}").trim_end().to_owned()),
+    }
+}
+
+/// Sends one request and returns the status and body of its answer. Each of the further `headers` ends with a line end.
+///
+/// # Errors
+///
+/// There was no answer; the reason in one sentence.
+pub(super) fn exchange(method: &str, url: &str, headers: &str, body: &str) -> Result<(u16, String), String> {
     let target = HealthTarget::parse(url)?;
     let deadline = Instant::now() + TIMEOUT;
     let wrong = |error: std::io::Error| {
@@ -33,16 +45,12 @@ pub fn health(url: &str) -> Result<String, String> {
     };
     let mut stream = connect(&target, deadline).map_err(wrong)?;
     let request = format!(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n\r\n",
+        "{method} {} HTTP/1.1\r\nHost: {}\r\nAccept: application/json\r\nConnection: close\r\n{headers}\r\n{body}",
         target.path, target.authority
     );
     stream.set_write_timeout(Some(left(deadline).map_err(wrong)?)).map_err(wrong)?;
     stream.write_all(request.as_bytes()).map_err(wrong)?;
-    let (status, body) = read_answer(&mut stream, deadline).map_err(wrong)?;
-    match status {
-        200 => Ok(body),
-        _ => Err(format!("{url}: answered {status}\n{body}").trim_end().to_owned()),
-    }
+    read_answer(&mut stream, deadline).map_err(wrong)
 }
 
 /// The parts of a URL.
@@ -144,6 +152,7 @@ fn parse_answer(bytes: &[u8], complete: bool) -> std::io::Result<Option<(u16, St
     let length = length.and_then(|header| std::str::from_utf8(header.value).ok()?.parse().ok());
     let body = &bytes[head_bytes..];
     let body = match length {
+        _ if status == 204 => Some(&body[..0]),
         Some(length) => body.get(..length),
         None => complete.then_some(body),
     };

@@ -14,6 +14,9 @@ use crate::config::{ConfigError, Loaded, Secret, Settings};
 /// Maximum size of a user id, in bytes.
 const USER_ID_BYTES_MAX: usize = 128;
 
+/// The claims of a token.
+pub type Claims = Value;
+
 /// Arguments of `token`.
 #[derive(Args, Clone, Debug)]
 pub struct TokenArguments {
@@ -123,7 +126,7 @@ fn user_id(text: &str) -> Result<String, String> {
     }
 }
 
-fn time_to_live(text: &str) -> Result<Duration, String> {
+pub(super) fn time_to_live(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(duration) if duration.as_secs() > 0 => Ok(duration),
         _ => Err("expected a duration of at least a second, such as 15m, 8h or 30days".to_owned()),

@@ -30,6 +30,10 @@ settings! {
         signals_burst: u64 = 200, whole(1, COUNT_MAX);
         /// REST calls per user and minute; 0: any number.
         rest_per_minute: u64 = 300, limit(COUNT_MAX);
+        /// REST calls per API key and minute; 0: any number.
+        key_rest_per_minute: u64 = 6_000, limit(COUNT_MAX);
+        /// Cost of an API key's requests per minute, in units of about 4 KiB sent; 0: any.
+        key_cost: u64 = 600_000, limit(COUNT_MAX);
         /// Cost of a user's requests per minute, in units of about 4 KiB sent; 0: any.
         cost_per_user: u64 = 6_000, limit(COUNT_MAX);
         /// Cost of the requests from an IP address per minute, in the same units; 0: any.

@@ -104,6 +104,7 @@ impl Settings {
             },
             budgets: BudgetRules {
                 per_user: count(self.limits.cost_per_user),
+                per_key: count(self.limits.key_cost),
                 per_address: count(self.limits.cost_per_ip),
                 // Half of what may wait for a receiver; what all senders may relay to it at once is more.
                 per_pair: u32::try_from(self.limits.outbound_bytes / 2048).unwrap_or(0),
@@ -114,6 +115,7 @@ impl Settings {
                 block_ms: self.limits.connection_block_s * 1_000,
                 exempt: self.limits.exempt.clone(),
             },
+            key_rest_per_minute: count(self.limits.key_rest_per_minute),
             connections_per_address: self.limits.connections_per_ip,
             sockets_per_address: self.limits.sockets_per_ip,
             trusted_proxies: self.trusted_proxies.clone(),

@@ -5,6 +5,7 @@ use std::fmt;
 use triomphe::ThinArc;
 
 use crate::base::Name;
+use crate::domain::api_key::KeyActions;
 
 /// A user as a verified token (or a guest's arrival) describes them; fixed for the life of that token.
 ///
@@ -17,6 +18,8 @@ pub struct Identity(ThinArc<IdentityHeader, u8>);
 #[derive(Clone, Copy)]
 struct IdentityHeader {
     roles: Roles,
+    /// Of an API key: what it permits.
+    key: KeyActions,
     token: TokenMark,
 }
 
@@ -48,13 +51,23 @@ impl Identity {
 
     /// The same, with the token that it is from.
     pub fn of_token(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles, token: TokenMark) -> Self {
+        let header = IdentityHeader { roles, key: KeyActions::default(), token };
+        Self::with_header(header, user, username, email)
+    }
+
+    /// The user that stands for an API key.
+    pub fn of_key(user: &str, label: Option<&str>, roles: Roles, key: KeyActions) -> Self {
+        Self::with_header(IdentityHeader { roles, key, token: TokenMark::default() }, user, label, None)
+    }
+
+    fn with_header(header: IdentityHeader, user: &str, username: Option<&str>, email: Option<&str>) -> Self {
         let username = username.filter(|username| *username != user).unwrap_or_default();
         let text = match email {
             Some(email) => format!("{user}\n{username}\n{email}"),
             None if username.is_empty() => user.to_owned(),
             None => format!("{user}\n{username}"),
         };
-        Self(ThinArc::from_header_and_slice(IdentityHeader { roles, token }, text.as_bytes()))
+        Self(ThinArc::from_header_and_slice(header, text.as_bytes()))
     }
 
     /// The host of a room that has none. No user has this id.
@@ -95,6 +108,11 @@ impl Identity {
     /// The user's roles.
     pub fn roles(&self) -> Roles {
         self.0.header.header.roles
+    }
+
+    /// What the API key permits that the user stands for; no actions of any other user.
+    pub fn key_actions(&self) -> KeyActions {
+        self.0.header.header.key
     }
 
     /// The token that it is from.

@@ -284,11 +284,11 @@ impl Room {
             }
             return Ok(self.take_over(at, join, context));
         }
-        if let Some(at) = self.members.position(join.connection) {
-            self.remove_member(at, context);
-        }
-        if self.is_full(context) {
-            return Err(Reject::room_full());
+        match self.members.position(join.connection) {
+            // The place is free again, also in a room that has become smaller.
+            Some(at) => drop(self.remove_member(at, context)),
+            None if self.is_full(context) => return Err(Reject::room_full()),
+            None => {}
         }
         Ok(self.enter(join, context))
     }

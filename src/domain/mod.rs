@@ -6,6 +6,7 @@
 //! [`record::Record`].
 
 pub mod access;
+pub mod api_key;
 pub mod client_query;
 pub mod command;
 pub mod connection;

@@ -3,6 +3,7 @@
 //! Permissions that depend on a room's state (to join, to close it, to remove a member) are decided by the room.
 
 use crate::domain::access::Identity;
+use crate::domain::api_key::KeyAction;
 use crate::domain::client_query::ClientQuery;
 use crate::domain::op::Scope;
 use crate::domain::reject::{Code, Reject};
@@ -20,10 +21,12 @@ pub enum Action {
     Broadcast,
     /// Delivers messages to the connections of chosen users, and lists connected users.
     Push,
-    /// Sends messages to any room, and reads the messages of any room.
+    /// Sends messages to any room.
     Publish,
-    /// Makes, changes, reads and closes any room.
+    /// Makes, changes and closes any room.
     ManageRooms,
+    /// Reads any room, its members and messages.
+    ReadRooms,
     /// Reads the connections and incidents of all users.
     Monitor,
     /// Reads and sets the filters of the log.
@@ -57,18 +60,37 @@ impl Action {
         }
     }
 
-    /// Checks the roles that the action requires.
+    /// What an API key must permit, and the refusal of one that does not.
+    fn needs_of_key(self) -> (KeyAction, &'static str) {
+        match self {
+            Self::Publish | Self::Push => (KeyAction::Publish, "The key does not permit publish"),
+            Self::ManageRooms => (KeyAction::Rooms, "The key does not permit rooms"),
+            Self::ReadRooms | Self::ListRooms => (KeyAction::Read, "The key does not permit read"),
+            Self::UseMeetings
+            | Self::UseServer
+            | Self::Broadcast
+            | Self::Monitor
+            | Self::FilterLog
+            | Self::Administer => (KeyAction::Admin, "The key does not permit admin"),
+        }
+    }
+
+    /// Checks the roles that the action requires, or the actions that an API key permits.
     ///
     /// # Errors
     /// The user lacks them.
     pub fn check(self, by: &Identity, open: Openness) -> Result<(), Reject> {
-        let roles = by.roles();
+        let (roles, key) = (by.roles(), by.key_actions());
+        if !key.is_empty() {
+            let (needed, otherwise) = self.needs_of_key();
+            return allow(key.permit(needed), otherwise);
+        }
         match self {
             Self::UseMeetings | Self::UseServer => Ok(()),
             Self::ListRooms => allow(roles.admin || open.room_list, "Only admins may do this"),
             Self::Broadcast | Self::FilterLog | Self::Administer => allow(roles.admin, "Only admins may do this"),
             Self::Push => allow(roles.push || roles.admin || open.push, BACKENDS_ONLY),
-            Self::Publish | Self::ManageRooms => allow(roles.push || roles.admin, BACKENDS_ONLY),
+            Self::Publish | Self::ManageRooms | Self::ReadRooms => allow(roles.push || roles.admin, BACKENDS_ONLY),
             Self::Monitor => allow(roles.admin || open.monitoring, "Only admins may see what others do"),
         }
     }
@@ -199,6 +221,34 @@ mod tests {
         let rejects =
             [Action::ListRooms, Action::Push].map(|action| action.check(&user, closed).expect_err("no role").code);
         assert_eq!(rejects, [Code::Forbidden; 2]);
+    }
+
+    #[test]
+    fn key_permits_its_actions_and_no_others() {
+        let key = |action: KeyAction| {
+            let actions = [action].into_iter().collect();
+            let roles = Roles { admin: action == KeyAction::Admin, push: action == KeyAction::Publish, guest: false };
+            Identity::of_key("key:k", None, roles, actions)
+        };
+        let keys = KeyAction::ALL.map(key);
+        let table = [
+            (Action::Publish, [true, false, false, true]),
+            (Action::Push, [true, false, false, true]),
+            (Action::ManageRooms, [false, true, false, true]),
+            (Action::ReadRooms, [false, false, true, true]),
+            (Action::ListRooms, [false, false, true, true]),
+            (Action::UseServer, [false, false, false, true]),
+            (Action::UseMeetings, [false, false, false, true]),
+            (Action::Broadcast, [false, false, false, true]),
+            (Action::Monitor, [false, false, false, true]),
+            (Action::FilterLog, [false, false, false, true]),
+            (Action::Administer, [false, false, false, true]),
+        ];
+        // What every user may do, a key may not.
+        let open = Openness { push: true, monitoring: true, presence_details: true, room_list: true };
+        for (action, allowed) in table {
+            assert_eq!(keys.each_ref().map(|key| action.check(key, open).is_ok()), allowed, "{action:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Revocations: users, tokens, addresses and members of rooms that may not use the server, for a time or for good.
+//! Revocations: users, tokens, addresses and members of rooms that may not use the server, for a time or for good. The same list
+//! has the API keys that may.
 //!
 //! Every shard has the whole list ([`Revocations`]), so that a check costs one lookup and needs no other thread. A change
 //! goes to the owner of the list, which stores it, and from there to all shards.
@@ -13,6 +14,7 @@ use crate::base::map::{Map, map};
 use crate::base::network::Network;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
+use crate::domain::api_key::{ApiKey, ApiKeys, KeyHash};
 use crate::domain::reject::{Code, Reject};
 
 /// Separates room and user in the text of a subject; no name contains it.
@@ -36,6 +38,8 @@ pub enum Revoked {
     },
     /// An address or a network.
     Address(Network),
+    /// An [API key](crate::domain::api_key) of this id. It is not revoked but in force while it is in the list.
+    Key(Name),
 }
 
 /// A kind of subject.
@@ -51,10 +55,12 @@ pub enum RevokedKind {
     Member,
     /// See [`Revoked::Address`].
     Address,
+    /// See [`Revoked::Key`].
+    Key,
 }
 
 impl RevokedKind {
-    const ALL: [Self; 5] = [Self::User, Self::Token, Self::TokensOf, Self::Member, Self::Address];
+    const ALL: [Self; 6] = [Self::User, Self::Token, Self::TokensOf, Self::Member, Self::Address, Self::Key];
 
     /// The kind as text.
     pub fn as_str(self) -> &'static str {
@@ -64,6 +70,7 @@ impl RevokedKind {
             Self::TokensOf => "tokens",
             Self::Member => "member",
             Self::Address => "address",
+            Self::Key => "key",
         }
     }
 }
@@ -77,6 +84,7 @@ impl Revoked {
             Self::TokensOf(_) => RevokedKind::TokensOf,
             Self::Member { .. } => RevokedKind::Member,
             Self::Address(_) => RevokedKind::Address,
+            Self::Key(_) => RevokedKind::Key,
         }
     }
 
@@ -97,6 +105,7 @@ impl Revoked {
                 Self::Member { room: room.into(), user: user.into() }
             }
             RevokedKind::Address => Self::Address(Network::parse(name)?.normalized()),
+            RevokedKind::Key => Self::Key(name.into()),
         })
     }
 
@@ -111,7 +120,7 @@ impl Revoked {
     /// The subject without its kind.
     pub fn name(&self) -> Name {
         match self {
-            Self::User(name) | Self::Token(name) | Self::TokensOf(name) => name.clone(),
+            Self::User(name) | Self::Token(name) | Self::TokensOf(name) | Self::Key(name) => name.clone(),
             Self::Member { room, user } => member_name(room, user),
             Self::Address(network) => network.to_string().as_str().into(),
         }
@@ -127,6 +136,7 @@ impl fmt::Display for Revoked {
             Self::TokensOf(user) => write!(f, "tokens of {user}"),
             Self::Member { room, user } => write!(f, "{user} in {room}"),
             Self::Address(network) => write!(f, "{network}"),
+            Self::Key(id) => write!(f, "key {id}"),
         }
     }
 }
@@ -142,7 +152,7 @@ pub struct Revocation {
     pub subject: Revoked,
     /// Its end in milliseconds since 1970; `None`: it stays until it is removed.
     pub until: Option<u64>,
-    /// The reason that is told to those concerned.
+    /// The reason that is told to those concerned; of a key its terms.
     pub reason: Option<Box<str>>,
     /// For [`Revoked::TokensOf`]: the moment, in seconds since 1970.
     pub issued_before: Option<u64>,
@@ -182,6 +192,7 @@ impl Revocation {
             Revoked::Token(_) | Revoked::TokensOf(_) => (Code::Unauthenticated, "The token is revoked"),
             Revoked::Member { .. } => (Code::Forbidden, "You are banned from this room"),
             Revoked::Address(_) => (Code::Forbidden, "Your address is blocked"),
+            Revoked::Key(_) => return Reject::new(Code::Unauthenticated, "The key is not valid"),
         };
         match &self.reason {
             Some(reason) => Reject::new(code, format!("{text}: {reason}")),
@@ -217,6 +228,7 @@ pub struct Revocations {
     tokens_of: Map<Name, Arc<Revocation>>,
     members: Map<Name, Arc<Revocation>>,
     addresses: Map<Network, Arc<Revocation>>,
+    keys: ApiKeys,
     /// The number of networks by family (whether IPv6) and prefix.
     prefixes: BTreeMap<(bool, u8), u32>,
     /// Revoked tokens by mark, for connections, which do not keep their `jti`.
@@ -234,6 +246,7 @@ impl Revocations {
             tokens_of: map(seed),
             members: map(seed),
             addresses: map(seed),
+            keys: ApiKeys::new(seed),
             prefixes: BTreeMap::new(),
             marks: map(seed),
             ends: BTreeSet::new(),
@@ -244,6 +257,7 @@ impl Revocations {
     pub fn len(&self) -> usize {
         [&self.users, &self.tokens, &self.tokens_of, &self.members].into_iter().map(Map::len).sum::<usize>()
             + self.addresses.len()
+            + self.keys.len()
     }
 
     /// Whether the list is empty.
@@ -257,7 +271,7 @@ impl Revocations {
             Revoked::Token(_) => Some(&mut self.tokens),
             Revoked::TokensOf(_) => Some(&mut self.tokens_of),
             Revoked::Member { .. } => Some(&mut self.members),
-            Revoked::Address(_) => None,
+            Revoked::Address(_) | Revoked::Key(_) => None,
         }
     }
 
@@ -268,6 +282,10 @@ impl Revocations {
         }
         let subject = &revocation.subject;
         self.remove(subject);
+        if matches!(subject, Revoked::Key(_)) && ApiKey::of(&revocation).is_none() {
+            // A key of a later version.
+            return;
+        }
         if let Some(until) = revocation.until {
             self.ends.insert((until, subject.clone()));
         }
@@ -276,6 +294,7 @@ impl Revocations {
                 *self.prefixes.entry((network.address.is_ipv6(), network.prefix)).or_default() += 1;
                 self.addresses.insert(*network, revocation);
             }
+            Revoked::Key(_) => self.keys.insert(revocation),
             other => {
                 let name = other.name();
                 if let Revoked::Token(id) = other {
@@ -303,6 +322,7 @@ impl Revocations {
                 }
                 removed
             }
+            Revoked::Key(id) => self.keys.remove(id),
             other => {
                 let name = other.name();
                 if let Revoked::Token(id) = other {
@@ -325,8 +345,8 @@ impl Revocations {
             RevocationChange::Replaced(all) => {
                 let known =
                     [&self.users, &self.tokens, &self.tokens_of, &self.members].into_iter().flat_map(Map::values);
-                let known: Vec<Revoked> =
-                    known.chain(self.addresses.values()).map(|revocation| revocation.subject.clone()).collect();
+                let known = known.chain(self.addresses.values()).chain(self.keys.entries());
+                let known: Vec<Revoked> = known.map(|revocation| revocation.subject.clone()).collect();
                 for subject in known {
                     self.remove(&subject);
                 }
@@ -367,6 +387,21 @@ impl Revocations {
             return Ok(());
         }
         refuse(self.in_force(now, &self.members, &member_name(room, user)))
+    }
+
+    /// The API key of a hash, if it is in force. `is_same` compares in constant time.
+    pub fn key(&self, now: Now, hash: &KeyHash, is_same: fn(&KeyHash, &KeyHash) -> bool) -> Option<&Arc<ApiKey>> {
+        self.keys.find(now, hash, is_same)
+    }
+
+    /// The API key of an id, if it is in force, and its entry.
+    pub fn key_of_id(&self, now: Now, id: &str) -> Option<(ApiKey, &Arc<Revocation>)> {
+        self.keys.get(now, id)
+    }
+
+    /// The number of API keys.
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
     }
 
     /// Whether any address is in the list.
@@ -419,6 +454,7 @@ impl Revocations {
             RevokedKind::Token | RevokedKind::TokensOf => Box::new(self.tokens.values().chain(self.tokens_of.values())),
             RevokedKind::Member => Box::new(self.members.values()),
             RevokedKind::Address => Box::new(self.addresses.values()),
+            RevokedKind::Key => Box::new(self.keys.entries()),
         };
         let mut found: Vec<(Name, &Arc<Revocation>)> = all
             .filter(|revocation| revocation.is_in_force(now))
@@ -450,7 +486,11 @@ impl Revocations {
         let networks: u32 = self.prefixes.values().sum();
         assert_eq!(networks as usize, self.addresses.len(), "revocations: each network's prefix is counted");
         let named = [&self.users, &self.tokens, &self.tokens_of, &self.members].into_iter().flat_map(Map::values);
-        let ending = named.chain(self.addresses.values()).filter(|revocation| revocation.until.is_some()).count();
+        let ending = named
+            .chain(self.addresses.values())
+            .chain(self.keys.entries())
+            .filter(|revocation| revocation.until.is_some())
+            .count();
         assert_eq!(ending, self.ends.len(), "revocations: each end is noted once");
     }
 }

@@ -65,7 +65,7 @@ impl User {
             UserOp::Describe { by } => Ok(Reply::Presence(self.view(&by, context.now))),
             // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. }
-            | UserOp::SpendRestQuota
+            | UserOp::SpendRestQuota { .. }
             | UserOp::CountRoom { .. }
             | UserOp::RegisterSocket { .. }
             | UserOp::UnregisterSocket { .. } => Ok(Reply::Done),

@@ -28,9 +28,9 @@ impl Core {
     /// # Errors
     /// One of the budgets is used up.
     pub(super) fn spend_of(&mut self, now: Now, by: &Identity, address: IpAddr, cost: u32) -> Result<(), Reject> {
-        let told = self.budgets.spend(now, &Spender::User(by.user_name()), cost)?;
+        let told = self.budgets.spend(now, &spender(by), cost)?;
         self.tell_expense(told);
-        if self.admission.is_exempt(address) {
+        if is_key(by) || self.admission.is_exempt(address) {
             return Ok(());
         }
         let told = self.budgets.spend(now, &Spender::of_address(address), cost)?;
@@ -54,9 +54,9 @@ impl Core {
         if cost == 0 || !self.budgets.is_limited() {
             return;
         }
-        let told = self.budgets.charge(now, &Spender::User(by.user_name()), cost);
+        let told = self.budgets.charge(now, &spender(by), cost);
         self.tell_expense(told);
-        if !self.admission.is_exempt(address) {
+        if !is_key(by) && !self.admission.is_exempt(address) {
             let told = self.budgets.charge(now, &Spender::of_address(address), cost);
             self.tell_expense(told);
         }
@@ -79,4 +79,14 @@ impl Core {
             }
         }
     }
+}
+
+/// An API key has a budget of its own, and spends none of its address: many backends share one.
+fn is_key(by: &Identity) -> bool {
+    !by.key_actions().is_empty()
+}
+
+fn spender(by: &Identity) -> Spender {
+    let user = by.user_name();
+    if is_key(by) { Spender::Key(user) } else { Spender::User(user) }
 }

@@ -100,6 +100,8 @@ pub struct Allowances {
     pub rates: Rates,
     /// Cost of a user's and of an address's requests per minute.
     pub budgets: BudgetRules,
+    /// REST calls of an API key per minute; 0: no limit.
+    pub key_rest_per_minute: u32,
     /// Limit of an address's connection attempts.
     pub attempts: AttemptRules,
     /// Connections that an address may have; 0: no limit.

@@ -171,6 +171,8 @@ impl<'a> RawSockets<'a> {
             RevokedKind::Token | RevokedKind::TokensOf => ("token-revoked", 4401),
             RevokedKind::User | RevokedKind::Member => ("blocked", 4403),
             RevokedKind::Address => ("address-blocked", 4403),
+            // No connection has a key.
+            RevokedKind::Key => ("token-revoked", 4401),
         };
         self.greet(now, slot);
         Peers::on(self.core).refuse(now, slot.into(), RequestRef::Raw(None), &struck.reject);

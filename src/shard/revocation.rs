@@ -37,6 +37,8 @@ impl RevocationFeed {
     pub(super) fn apply(&mut self, now: Now, change: &RevocationChange) {
         self.list.apply(now, change);
         match change {
+            // No connection depends on a key.
+            RevocationChange::Added(revocation) if revocation.subject.kind() == RevokedKind::Key => {}
             RevocationChange::Added(revocation) => self.new.insert(now, revocation.clone()),
             RevocationChange::Removed(subject) => drop(self.new.remove(subject)),
             RevocationChange::Replaced(all) => {

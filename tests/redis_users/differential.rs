@@ -237,7 +237,7 @@ impl Both {
                 device: (!number.is_multiple_of(3)).then(|| format!("[{number}]").into()),
             },
             7 => UserOp::UnregisterSocket { socket: socket.clone() },
-            8 => UserOp::SpendRestQuota,
+            8 => UserOp::SpendRestQuota { per_minute: 4 },
             _ => match own {
                 Some(connection) => UserOp::AnnounceIn { connection, room: room.clone() },
                 None => UserOp::ListConnections,

@@ -258,14 +258,14 @@ fn registered_name_matches_an_earlier_or_later_connection() {
 fn rest_requests_are_counted_on_all_nodes_together() {
     let mut world = World::new(2, rules());
     for request in 0..4 {
-        done(world.user(request % 2, "ann", UserOp::SpendRestQuota));
+        done(world.user(request % 2, "ann", UserOp::SpendRestQuota { per_minute: 4 }));
     }
     world.pass(1_500);
-    let refused = world.user(1, "ann", UserOp::SpendRestQuota).expect_err("it is one too many");
+    let refused = world.user(1, "ann", UserOp::SpendRestQuota { per_minute: 4 }).expect_err("it is one too many");
     assert_eq!((refused.code, refused.retry_after_s), (Code::RateLimited, Some(59)));
-    done(world.user(1, "bob", UserOp::SpendRestQuota));
+    done(world.user(1, "bob", UserOp::SpendRestQuota { per_minute: 4 }));
     world.pass(58_500);
-    done(world.user(1, "ann", UserOp::SpendRestQuota));
+    done(world.user(1, "ann", UserOp::SpendRestQuota { per_minute: 4 }));
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn scripts_run_on_a_cluster_server() {
     let sent = world.send(0, "bob", "x");
     assert!(matches!(sent, Ok(Reply::Sent(_))), "{sent:?}");
     assert_eq!(world.take_heard()[1], [Heard::Hand(id(1, 2), "bob".into(), "\"x\"".into())]);
-    done(world.user(0, "ann", UserOp::SpendRestQuota));
+    done(world.user(0, "ann", UserOp::SpendRestQuota { per_minute: 4 }));
 }
 
 #[test]

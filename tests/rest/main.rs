@@ -3,6 +3,7 @@
 
 mod calls;
 mod framing;
+mod keys;
 mod lifecycle;
 mod openapi;
 mod origins;

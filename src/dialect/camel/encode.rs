@@ -136,6 +136,7 @@ mod tests {
             None,
             None,
             None,
+            None,
             Some(
                 r#"["offer",{"type":"offer","roomId":"chat-uuid","fromPeerId":"a","toPeerId":"b","offer":{ },"timestamp":1736458200000}]"#
                     .to_owned(),

@@ -223,6 +223,9 @@ fn each_event_is_told_to_the_letter() {
         Some(format!(
             r#"["room:info",{{"chatId":"chat-uuid","name":"Chat Room Name","description":"Chat description","participantCount":5,"onlineCount":3,"isActive":true,"lastActivity":{AT}}}]"#
         )),
+        Some(format!(
+            r#"["room:info",{{"chatId":"chat-uuid","name":"Chat Room Name","description":"Chat description","participantCount":5,"onlineCount":3,"isActive":true,"lastActivity":{AT}}}]"#
+        )),
         Some(
             r#"["offer",{"type":"offer","roomId":"chat-uuid","fromPeerId":"a","toPeerId":"b","offer":{ },"timestamp":1736458200000}]"#
                 .to_owned(),

@@ -48,6 +48,14 @@ pub enum PublishTarget {
 }
 
 impl PublishTarget {
+    /// The rooms, if there are no other receivers.
+    pub fn rooms(&self) -> Option<&[Name]> {
+        match self {
+            Self::Rooms(rooms) => Some(rooms),
+            Self::Users(_) | Self::All => None,
+        }
+    }
+
     /// The number of rooms or users.
     pub fn count(&self) -> usize {
         match self {

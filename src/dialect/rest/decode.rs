@@ -4,6 +4,7 @@
 //! field. A field that a call does not have is refused by name; `null` counts as absent.
 
 mod admin;
+mod keys;
 mod rooms;
 mod users;
 
@@ -49,14 +50,8 @@ bodies! {
 /// `{}`, and `content_type` (the header's value) must be JSON in UTF-8 unless absent.
 pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<RestCall, RestRefusal> {
     let named = || Name::from(&*route.parameter);
-    let second = || Name::from(&*route.second);
-    let member = || Revoked::Member { room: named(), user: second() };
     let text = || text_of(content_type, body);
     let manage = |act| RestCall::Manage(Box::new(ManagedRoom { room: named(), act, is_new: false }));
-    let list = |kind, room| {
-        let page = UsersPage { after: None, limit: limits::USERS_LISTED };
-        RestCall::Revocations { kind, room, page }
-    };
     Ok(match route.kind {
         RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(rooms::meeting(fields(text()?)?)?), None),
         RestCallKind::ListMeetings => RestCall::ListMeetings,
@@ -100,6 +95,23 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::UserStatus => RestCall::UserStatus { user: named() },
         RestCallKind::OwnStatus => RestCall::OwnStatus,
         RestCallKind::DisconnectUser => RestCall::DisconnectUser { user: named() },
+        _ => administration(route, text)?,
+    })
+}
+
+/// The same for calls of admins and hosts.
+fn administration<'a>(
+    route: &RestCallRoute<'_>,
+    text: impl Fn() -> Result<&'a str, RestRefusal>,
+) -> Result<RestCall, RestRefusal> {
+    let named = || Name::from(&*route.parameter);
+    let second = || Name::from(&*route.second);
+    let member = || Revoked::Member { room: named(), user: second() };
+    let list = |kind, room| {
+        let page = UsersPage { after: None, limit: limits::USERS_LISTED };
+        RestCall::Revocations { kind, room, page }
+    };
+    Ok(match route.kind {
         RestCallKind::RemoveUser => RestCall::RemoveUser { room: named(), user: second() },
         RestCallKind::Lock => admin::lock(named(), &fields(text()?)?)?,
         RestCallKind::BlockUser => admin::revoke(Revoked::User(named()), &fields(text()?)?)?,
@@ -115,6 +127,11 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::RevokedTokens => list(RevokedKind::Token, None),
         RestCallKind::Bans => list(RevokedKind::Member, Some(named())),
         RestCallKind::BlockedAddresses => list(RevokedKind::Address, None),
+        RestCallKind::MakeKey => RestCall::MakeKey(Box::new(keys::key(&fields(text()?)?)?)),
+        RestCallKind::RotateKey => RestCall::MakeKey(Box::new(keys::rotation(named(), &fields(text()?)?)?)),
+        RestCallKind::Keys => list(RevokedKind::Key, None),
+        RestCallKind::EndKey => RestCall::Unrevoke(Box::new(Revoked::Key(named()))),
+        _ => return Err(Reject::new(Code::Internal, "The call is not read").into()),
     })
 }
 

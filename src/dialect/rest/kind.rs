@@ -59,6 +59,14 @@ pub enum RestCallKind {
     ShowRoom,
     /// `DELETE /api/v1/rooms/:roomId`.
     EndRoom,
+    /// `POST /api/v1/keys`.
+    MakeKey,
+    /// `GET /api/v1/keys`.
+    Keys,
+    /// `POST /api/v1/keys/:keyId/rotate`.
+    RotateKey,
+    /// `DELETE /api/v1/keys/:keyId`.
+    EndKey,
     /// `GET /api/v1/log-filters`.
     LogFilters,
     /// `POST /api/v1/log-filters`.
@@ -113,10 +121,15 @@ impl RestCallKind {
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
                 Action::Push
             }
-            Self::Publish | Self::Batch | Self::Messages => Action::Publish,
-            Self::MakeRoom | Self::PutRoom | Self::PatchRoom | Self::ShowRoom | Self::EndRoom => Action::ManageRooms,
+            Self::Publish | Self::Batch => Action::Publish,
+            Self::Messages | Self::ShowRoom => Action::ReadRooms,
+            Self::MakeRoom | Self::PutRoom | Self::PatchRoom | Self::EndRoom => Action::ManageRooms,
             Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
-            Self::BlockUser
+            Self::MakeKey
+            | Self::Keys
+            | Self::RotateKey
+            | Self::EndKey
+            | Self::BlockUser
             | Self::UnblockUser
             | Self::BlockedUsers
             | Self::RevokeTokens
@@ -153,6 +166,9 @@ impl RestCallKind {
             Self::Disconnect => "disconnect-connection",
             Self::DisconnectUser => "disconnect-user",
             Self::Broadcast | Self::PushToAll => "broadcast",
+            Self::MakeKey => "create-key",
+            Self::RotateKey => "rotate-key",
+            Self::EndKey => "revoke-key",
             Self::BlockUser => "block-user",
             Self::UnblockUser => "unblock-user",
             Self::RevokeTokens => "revoke-tokens",
@@ -168,7 +184,14 @@ impl RestCallKind {
 
     /// Whether it lists pages, which the query selects.
     pub fn is_paged(self) -> bool {
-        let lists = [Self::ConnectedUsers, Self::BlockedUsers, Self::RevokedTokens, Self::Bans, Self::BlockedAddresses];
-        lists.contains(&self)
+        matches!(
+            self,
+            Self::ConnectedUsers
+                | Self::BlockedUsers
+                | Self::RevokedTokens
+                | Self::Bans
+                | Self::BlockedAddresses
+                | Self::Keys
+        )
     }
 }

@@ -12,6 +12,7 @@ mod backend;
 mod batch;
 mod decode;
 mod encode;
+mod keys;
 mod kind;
 mod log_filters;
 mod manage;
@@ -22,6 +23,7 @@ pub use backend::{Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode, escaped};
+pub use keys::{MadeKey, NewKey};
 pub use kind::RestCallKind;
 pub use log_filters::{log_filter, log_filters};
 pub use manage::{ManagedRoom, NewRoom, RoomAct};
@@ -157,6 +159,8 @@ pub enum RestCall {
         /// The messages.
         range: HistoryRange,
     },
+    /// Make an API key, or rotate one.
+    MakeKey(Box<NewKey>),
     /// List the filters of this server's log.
     LogFilters,
     /// Log all of a connection, a user or a room for a while.
@@ -224,6 +228,8 @@ impl RestCall {
             Self::CloseMeeting { .. } => RestCallKind::CloseMeeting,
             Self::CreateRoom(..) => RestCallKind::CreateRoom,
             Self::Manage(managed) => managed.act.kind(),
+            Self::MakeKey(new) if new.rotated.is_some() => RestCallKind::RotateKey,
+            Self::MakeKey(_) => RestCallKind::MakeKey,
             Self::Room { .. } => RestCallKind::Room,
             Self::UpdateRoom { .. } => RestCallKind::UpdateRoom,
             Self::Join { .. } => RestCallKind::Join,
@@ -255,17 +261,20 @@ impl RestCall {
                 RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::RevokeTokens,
                 RevokedKind::Member => RestCallKind::Ban,
                 RevokedKind::Address => RestCallKind::BlockAddress,
+                RevokedKind::Key => RestCallKind::MakeKey,
             },
             Self::Unrevoke(subject) => match subject.kind() {
                 RevokedKind::User | RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::UnblockUser,
                 RevokedKind::Member => RestCallKind::Unban,
                 RevokedKind::Address => RestCallKind::UnblockAddress,
+                RevokedKind::Key => RestCallKind::EndKey,
             },
             Self::Revocations { kind, .. } => match kind {
                 RevokedKind::User => RestCallKind::BlockedUsers,
                 RevokedKind::Token | RevokedKind::TokensOf => RestCallKind::RevokedTokens,
                 RevokedKind::Member => RestCallKind::Bans,
                 RevokedKind::Address => RestCallKind::BlockedAddresses,
+                RevokedKind::Key => RestCallKind::Keys,
             },
         }
     }
@@ -285,6 +294,7 @@ impl RestCall {
         match self {
             Self::CloseMeeting { room } | Self::Lock { room, .. } | Self::UpdateRoom { room, .. } => room.to_string(),
             Self::Manage(managed) => managed.room.to_string(),
+            Self::MakeKey(new) => new.subject(),
             Self::RemoveUser { room, user } => format!("{user} in {room}"),
             Self::Disconnect { socket } => socket.to_string(),
             Self::SetLogFilter { subject, .. } => subject.to_string(),
@@ -293,6 +303,27 @@ impl RestCall {
             Self::Revoke(revocation) => revocation.subject.to_string(),
             Self::Unrevoke(subject) => subject.to_string(),
             _ => String::new(),
+        }
+    }
+
+    /// The rooms that the call concerns, if it concerns no others.
+    pub fn rooms(&self) -> Vec<&Name> {
+        match self {
+            Self::Publish(publish) => publish.target.rooms().unwrap_or_default().iter().collect(),
+            Self::Batch(batch) => {
+                let rooms = batch.messages.iter().map(|message| message.target.rooms());
+                rooms.collect::<Option<Vec<_>>>().unwrap_or_default().into_iter().flatten().collect()
+            }
+            Self::Manage(managed) => Some(&managed.room).filter(|room| !room.is_empty()).into_iter().collect(),
+            Self::CreateMeeting(new, _) | Self::CreateRoom(new) => new.id.iter().collect(),
+            Self::Messages { room, .. }
+            | Self::Meeting { room }
+            | Self::CloseMeeting { room }
+            | Self::Room { room }
+            | Self::UpdateRoom { room, .. }
+            | Self::RemoveUser { room, .. }
+            | Self::Lock { room, .. } => vec![room],
+            _ => Vec::new(),
         }
     }
 

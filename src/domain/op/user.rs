@@ -80,7 +80,10 @@ pub enum UserOp {
         socket: Name,
     },
     /// Counts a REST request against the user's quota.
-    SpendRestQuota,
+    SpendRestQuota {
+        /// The quota.
+        per_minute: u32,
+    },
     /// Checks that the user may make another room. Where rooms are not stored with their makers, it is noted as made.
     CountRoom {
         /// The room, if there is one to note.

@@ -73,6 +73,8 @@ fn cost_of_query(query: &ClientQuery<'_>) -> u32 {
 pub enum Spender {
     /// A user, on all connections.
     User(Name),
+    /// An API key, by the user that stands for it.
+    Key(Name),
     /// An address, or the network that counts as one.
     Address(IpAddr),
     /// A connection that sends large signaling messages to this peer; the unit is a KiB.
@@ -91,6 +93,8 @@ impl Spender {
 pub struct BudgetRules {
     /// Units per user.
     pub per_user: u32,
+    /// Units per API key.
+    pub per_key: u32,
     /// Units per address.
     pub per_address: u32,
     /// KiB per sender and receiver of large signaling messages.
@@ -132,12 +136,13 @@ impl Budgets {
 
     /// Whether any budget is limited.
     pub fn is_limited(&self) -> bool {
-        self.rules.per_user != 0 || self.rules.per_address != 0
+        self.rules.per_user != 0 || self.rules.per_key != 0 || self.rules.per_address != 0
     }
 
     fn rate(&self, spender: &Spender) -> u64 {
         u64::from(match spender {
             Spender::User(_) => self.rules.per_user,
+            Spender::Key(_) => self.rules.per_key,
             Spender::Address(_) => self.rules.per_address,
             Spender::Pair(..) => self.rules.per_pair,
         })
@@ -256,7 +261,7 @@ mod tests {
 
     #[test]
     fn cost_on_other_shards_counts_and_is_told_in_portions() {
-        let rules = BudgetRules { per_user: 160, per_address: 160, per_pair: 0 };
+        let rules = BudgetRules { per_user: 160, per_address: 160, ..BudgetRules::default() };
         let [mut one, mut other] = [1, 2].map(|seed| Budgets::new(rules, seed));
         let address = Spender::of_address("192.0.2.1".parse().expect("an address"));
         let mut spent = 0;
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn spenders_are_forgotten_when_their_budget_is_full_again() {
-        let mut budgets = Budgets::new(BudgetRules { per_user: 1, per_address: 1, per_pair: 0 }, 1);
+        let mut budgets = Budgets::new(BudgetRules { per_user: 1, per_address: 1, ..BudgetRules::default() }, 1);
         for n in 0..2_u32 * SPENDERS_KEPT as u32 + 10 {
             budgets.charge(START, &Spender::Address(std::net::Ipv4Addr::from_bits(n).into()), 1);
         }

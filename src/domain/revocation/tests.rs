@@ -26,6 +26,7 @@ fn subject_as_text_is_parsed_back() {
         Revoked::Token("x".into()),
         Revoked::TokensOf("ann".into()),
         Revoked::Member { room: "r:1".into(), user: "bob".into() },
+        Revoked::Key("k".into()),
         network("10.1.2.3"),
         network("10.1.2.3/8"),
         network("2001:db8::/32"),

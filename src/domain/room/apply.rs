@@ -64,7 +64,7 @@ impl Room {
                 self.check_update(by, *adopts)?;
                 Some(match self.log.is_made() {
                     true => Record::RoomChanged { room, change: change.clone() },
-                    false => Record::RoomMade(Box::new(self.adopted(by, change, rules))),
+                    false => Record::RoomMade(Box::new(adopted(self, by, change, rules))),
                 })
             }
             RoomOp::AddParticipant { by, .. }
@@ -106,19 +106,6 @@ impl Room {
         Ok(Reply::Room(Box::new(self.view(0))))
     }
 
-    /// The record of a room that storage does not have yet, with its first settings.
-    fn adopted(&self, by: &Identity, change: &ProfileChange, rules: &RoomRules) -> MadeRoom {
-        let made = self.made(rules, by.user_name());
-        let mut profile = made.profile.unwrap_or_default();
-        change.clone().apply_to(&mut profile);
-        MadeRoom {
-            profile: Some(profile),
-            is_locked: change.is_locked.unwrap_or(made.is_locked),
-            retention: made.retention.changed(change.retention),
-            ..made
-        }
-    }
-
     fn check_update(&self, by: &Identity, adopts: bool) -> Result<(), Reject> {
         self.check_admits(by)?;
         if !self.is_host_user(by) {
@@ -149,5 +136,18 @@ impl Room {
         self.check_host(by, Reject::host_only)?;
         self.is_locked = is_locked;
         Ok(Reply::Done)
+    }
+}
+
+/// The record of a room that storage does not have yet, with its first settings.
+fn adopted(room: &Room, by: &Identity, change: &ProfileChange, rules: &RoomRules) -> MadeRoom {
+    let made = room.made(rules, by.user_name());
+    let mut profile = made.profile.unwrap_or_default();
+    change.clone().apply_to(&mut profile);
+    MadeRoom {
+        profile: Some(profile),
+        is_locked: change.is_locked.unwrap_or(made.is_locked),
+        retention: made.retention.changed(change.retention),
+        ..made
     }
 }

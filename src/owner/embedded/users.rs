@@ -80,8 +80,8 @@ impl UserStore {
         op: UserOp,
     ) -> OpOutcome {
         match op {
-            UserOp::SpendRestQuota => {
-                self.quotas.spend(turn.now, name, turn.rules().rest_per_minute).map(|()| Some(Reply::Done))
+            UserOp::SpendRestQuota { per_minute } => {
+                self.quotas.spend(turn.now, name, per_minute).map(|()| Some(Reply::Done))
             }
             UserOp::CountRoom { .. } => {
                 if !turn.rules().has_store || turn.rules().rooms_per_user == 0 {

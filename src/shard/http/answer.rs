@@ -12,11 +12,12 @@ use std::net::IpAddr;
 
 use crate::base::time::{Now, http_date};
 use crate::base::{ids, limits};
+use crate::codec::api_key;
 use crate::codec::http::{self, Connection, RequestHead};
 use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
-use crate::connection::credentials::HOST_SECRET_HEADER;
+use crate::connection::credentials::{HOST_SECRET_HEADER, TokenCarrier};
 use crate::connection::forwarded;
 use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
@@ -228,6 +229,7 @@ impl<'a> RestAnswers<'a> {
     ) -> Result<Identity, Reject> {
         self.core.admission.check(now, address)?;
         match self.core.net.token(head, sender) {
+            Some((key, TokenCarrier::Header)) if api_key::is_key(&key) => self.core.verify_key(now, &key, address),
             Some((token, _)) => Ok(self.core.verify(&token, address, now)?.0),
             None if guests_may && self.core.options.guests => {
                 Ok(Identity::guest(&ids::random_word(&mut self.core.rng, 16)))
@@ -343,10 +345,14 @@ impl<'a> RestAnswers<'a> {
             return self.answer(now, slot, Reject::overloaded().into());
         }
         let by = claim.by;
-        let is_free = self.core.options.rules.rest_per_minute == 0 || by.roles().guest;
+        let per_minute = match by.key_actions().is_empty() {
+            true => self.core.options.rules.rest_per_minute,
+            false => self.core.options.allowances.key_rest_per_minute,
+        };
+        let is_free = per_minute == 0 || by.roles().guest;
         // A guest of a REST call is another one each time.
         let count = room_count(&requests).filter(|_| !by.roles().guest && !matches!(call, RestCall::Manage(_)));
-        let spend = (!is_free).then_some(UserOp::SpendRestQuota);
+        let spend = (!is_free).then_some(UserOp::SpendRestQuota { per_minute });
         let mut next = vec![requests];
         next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(by.user_name(), op)], None)));
         let first = next.pop().expect("invariant: a call has requests");
@@ -454,15 +460,7 @@ impl<'a> RestAnswers<'a> {
         let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
         self.core.charge_answer_to(now, &call.by, call.address, answer.body.len());
-        let location = match (&reply, call.call.kind()) {
-            (Reply::Room(view), RestCallKind::CreateMeeting) => Some(("/api/rooms/", view)),
-            (Reply::Room(view), RestCallKind::CreateRoom) => Some(("/rooms/", view)),
-            (Reply::Room(view), RestCallKind::MakeRoom | RestCallKind::PutRoom) if answer.status == 201 => {
-                Some(("/api/v1/rooms/", view))
-            }
-            _ => None,
-        };
-        let location = location.map(|(path, view)| format!("{path}{}", rest::escaped(&view.room)));
+        let location = location(&reply, call.call.kind(), answer.status);
         let mut answer = Answer::json(answer.status, answer.body);
         if let Some(location) = location {
             answer = answer.with("Location", location);
@@ -568,6 +566,19 @@ impl<'a> RestAnswers<'a> {
 fn file(page: Option<pages::WebPage>, head: &RequestHead<'_>) -> Result<Routed, Answer> {
     let page = page.ok_or_else(|| RestRefusal::from(RestRouteFault::NotFound))?;
     Ok(Routed::Answered(Answer::page(page, head)))
+}
+
+/// Where a new room is.
+fn location(reply: &Reply, kind: RestCallKind, status: u16) -> Option<String> {
+    let path = match kind {
+        _ if status != 201 => return None,
+        RestCallKind::CreateMeeting => "/api/rooms/",
+        RestCallKind::CreateRoom => "/rooms/",
+        RestCallKind::MakeRoom | RestCallKind::PutRoom => "/api/v1/rooms/",
+        _ => return None,
+    };
+    let Reply::Room(view) = reply else { return None };
+    Some(format!("{path}{}", rest::escaped(&view.room)))
 }
 
 /// The check that the caller may make the room that these requests make.

@@ -79,7 +79,7 @@ impl<'a> Calls<'a> {
     }
 
     /// Checks that the caller may call it, and that its content is not too large.
-    fn check(&self, call: &RestCall, by: &Identity) -> Result<(), Reject> {
+    fn check(&self, now: Now, call: &RestCall, by: &Identity) -> Result<(), Reject> {
         let is_open = self.core.options.openness.push && matches!(call, RestCall::DisconnectUser { .. });
         if call.concerns_only().is_some_and(|user| **user != *by.user()) && !by.roles().admin && !is_open {
             return Err(Reject::new(Code::Forbidden, "Only the user themselves and admins may do this"));
@@ -88,7 +88,7 @@ impl<'a> Calls<'a> {
         if call.content_bytes() > content_bytes.saturating_add(2) {
             return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
         }
-        Ok(())
+        self.core.check_key_rooms(now, by, call)
     }
 
     /// The first requests of a call.
@@ -103,7 +103,7 @@ impl<'a> Calls<'a> {
         caller: ConnectionId,
     ) -> Result<CallRequests, Reject> {
         let by = &claim.by;
-        self.check(call, by)?;
+        self.check(now, call, by)?;
         let one = |op| Ok((vec![op], None));
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
@@ -112,13 +112,11 @@ impl<'a> Calls<'a> {
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
-            RestCall::UpdateRoom { room, change } => {
-                one(Op::Room(room.clone(), RoomOp::Update { by: by.clone(), change: change.clone(), adopts: false }))
-            }
-            RestCall::CloseMeeting { room } | RestCall::RemoveUser { room, .. } | RestCall::Lock { room, .. } => {
-                one(Op::Room(room.clone(), host_op(call, claim.clone())))
-            }
-            RestCall::Revoke(_) | RestCall::Unrevoke(_) | RestCall::Revocations { .. } => {
+            RestCall::UpdateRoom { room, .. }
+            | RestCall::CloseMeeting { room }
+            | RestCall::RemoveUser { room, .. }
+            | RestCall::Lock { room, .. } => one(Op::Room(room.clone(), host_op(call, claim.clone()))),
+            RestCall::MakeKey(_) | RestCall::Revoke(_) | RestCall::Unrevoke(_) | RestCall::Revocations { .. } => {
                 self.revocation_requests(now, call, by)
             }
             // The connection may be named by the id that its client has kept.
@@ -180,6 +178,7 @@ impl<'a> Calls<'a> {
 
     fn revocation_requests(&mut self, now: Now, call: &mut RestCall, by: &Identity) -> Result<CallRequests, Reject> {
         Ok(match call {
+            RestCall::MakeKey(new) => (vec![self.core.make_key(now, new, by)?], None),
             RestCall::Revoke(revocation) => {
                 self.complete(now, revocation, by)?;
                 if let Revoked::Member { room, user } = &revocation.subject {
@@ -547,6 +546,7 @@ fn host_op(call: &RestCall, by: HostClaim) -> RoomOp {
     match call {
         RestCall::RemoveUser { user, .. } => RoomOp::RemoveUser { by, user: user.clone() },
         RestCall::Lock { is_locked, .. } => RoomOp::SetLocked { by, is_locked: *is_locked },
+        RestCall::UpdateRoom { change, .. } => RoomOp::Update { by: by.by, change: change.clone(), adopts: false },
         _ => RoomOp::Close { by },
     }
 }

@@ -3,6 +3,7 @@
 pub(super) mod answer;
 pub(super) mod calls;
 mod heads;
+mod keys;
 mod managing;
 pub(super) mod polling;
 pub(super) mod upgrade;

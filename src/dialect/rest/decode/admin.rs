@@ -99,7 +99,7 @@ pub(super) fn network(text: &str) -> Result<Network, Reject> {
 }
 
 /// A moment, in milliseconds since 1970. Smaller numbers are seconds, as tokens have them.
-fn instant(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
+pub(super) fn instant(field: &str, value: Option<&RawValue>) -> Result<Option<u64>, Reject> {
     let is_date = value.is_some_and(|value| value.get().starts_with('"'));
     let moment = moment(field, value)?;
     Ok(moment.map(|number| if !is_date && number < SECONDS_BELOW { number * 1_000 } else { number }))

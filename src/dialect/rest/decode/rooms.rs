@@ -288,7 +288,7 @@ mod tests {
         assert_eq!((all.participants, all.max_participants), (Some(Vec::new()), Some(0)));
         assert_eq!((all.is_private, all.is_locked, all.retention.age_ms), (Some(false), Some(false), Some(0)));
         assert!(read_as(RestCallKind::PatchRoom, "{}").is_err());
-        for wrong in [r#"{"metadata":[]}"#, r#"{"metadata":{"a":"\u0000"}}"#, r#"{"maxParticipants":-1}"#] {
+        for wrong in [r#"{"metadata":[]}"#, r#"{"metadata":{"a":"\ud800"}}"#, r#"{"maxParticipants":-1}"#] {
             assert!(read_as(RestCallKind::PutRoom, wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,7 @@
 //! Answers to the calls of admins: blocks, bans and revoked tokens.
 
 use super::{Object, Reply, RestCall, message, rfc3339};
+use crate::dialect::rest::keys;
 use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
 
 /// Writes the answer to a call of an admin. Returns its status, or `None` for all other calls.
@@ -8,6 +9,7 @@ pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Optio
     match (call, reply) {
         (RestCall::Revoke(revocation), Reply::Done) => entry(out, revocation),
         (RestCall::Unrevoke(_), Reply::Done) => return Some(204),
+        (RestCall::MakeKey(new), Reply::Done) => return keys::made(out, new),
         (RestCall::RemoveUser { .. }, Reply::Done) => message(out, "Removed from room"),
         (RestCall::Lock { room, is_locked }, Reply::Done) => {
             Object::begin(out).string("roomId", room).bool("isLocked", *is_locked).end();
@@ -17,6 +19,7 @@ pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Optio
                 RevokedKind::User | RevokedKind::Address => "blocked",
                 RevokedKind::Token | RevokedKind::TokensOf => "revoked",
                 RevokedKind::Member => "bans",
+                RevokedKind::Key => "keys",
             };
             let mut object = Object::begin(out);
             object.list(field, list, |out, revocation| entry(out, revocation));
@@ -32,6 +35,9 @@ pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Optio
 }
 
 fn entry(out: &mut Vec<u8>, revocation: &Revocation) {
+    if revocation.subject.kind() == RevokedKind::Key {
+        return keys::entry(out, revocation, None);
+    }
     let mut object = Object::begin(out);
     match &revocation.subject {
         Revoked::User(user) => object.string("userId", user),
@@ -39,6 +45,7 @@ fn entry(out: &mut Vec<u8>, revocation: &Revocation) {
         Revoked::TokensOf(user) => object.string("sub", user),
         Revoked::Member { room, user } => object.string("roomId", room).string("userId", user),
         Revoked::Address(network) => object.string("address", &network.to_string()),
+        Revoked::Key(id) => object.string("id", id),
     };
     if let Some(moment) = revocation.issued_before {
         object.string("issuedBefore", &rfc3339(moment.saturating_mul(1000)));

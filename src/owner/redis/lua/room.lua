@@ -490,9 +490,10 @@ local function join(seat, admin)
     return take_over(taken, seat)
   end
   local own, own_text = seat_of(seat.c)
-  if own then leave(own, own_text) end
   local max = room.made and room.capacity or takes
-  if max ~= 0 and call('HLEN', members_key) >= max then return nil, 'room_full' end
+  if not own and max ~= 0 and call('HLEN', members_key) >= max then return nil, 'room_full' end
+  -- The place is free again, also in a room that has become smaller.
+  if own then leave(own, own_text) end
   return enter(seat)
 end
 

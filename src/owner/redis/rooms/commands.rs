@@ -95,8 +95,7 @@ pub(super) fn call_return(turn: &mut OwnerTurn<'_>, name: Name, pending: Box<Pen
 pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'static Script, RoomCall, Vec<Bytes>) {
     match op {
         RoomOp::Create { by, profile, log, is_locked } => {
-            let arguments = create(turn, name, &by, &profile, (log, is_locked));
-            (&scripts::CREATE, RoomCall::Create(by.user_name()), arguments)
+            (&scripts::CREATE, RoomCall::Create(by.user_name()), create(turn, name, &by, &profile, (log, is_locked)))
         }
         RoomOp::Join(join) => (&scripts::JOIN, RoomCall::Join(join.connection), encode_join(turn, &join)),
         RoomOp::Rejoin(back) => {
@@ -148,12 +147,10 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
         }
         RoomOp::RemoveParticipant { by, connection } => {
-            let connection = connection.map_or_else(|| text(""), id);
-            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection])
+            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection.map_or_else(|| text(""), id)])
         }
         RoomOp::Update { by, change, adopts } => {
-            turn.node.registry.enrolments.add_participants(name, change.participants.as_deref().unwrap_or_default());
-            (&scripts::UPDATE, RoomCall::Update, encode_change(&by, &change, adopts))
+            (&scripts::UPDATE, RoomCall::Update, encode_change(turn, name, (&by, adopts), &change))
         }
         RoomOp::RemoveUser { by, user } => (&scripts::REMOVE_USER, RoomCall::Done, by_host(&by, text(&*user))),
         RoomOp::SetLocked { by, is_locked } => (&scripts::SET_LOCKED, RoomCall::Done, by_host(&by, flag(is_locked))),
@@ -166,7 +163,13 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
     }
 }
 
-fn encode_change(by: &Identity, change: &ProfileChange, adopts: bool) -> Vec<Bytes> {
+fn encode_change(
+    turn: &mut OwnerTurn<'_>,
+    name: &Name,
+    (by, adopts): (&Identity, bool),
+    change: &ProfileChange,
+) -> Vec<Bytes> {
+    turn.node.registry.enrolments.add_participants(name, change.participants.as_deref().unwrap_or_default());
     let locked = change.is_locked.map_or_else(|| text(""), flag);
     let retention = change.retention;
     let participants = change.participants.as_deref();

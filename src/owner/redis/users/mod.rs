@@ -61,7 +61,8 @@ pub(super) enum UserCall {
     Look(Identity),
     Register,
     Withdraw,
-    SpendRest,
+    /// With the quota.
+    SpendRest(u32),
     CountRoom,
     /// Removal of a room that is gone from those the user has made.
     ForgetRoom,
@@ -193,9 +194,9 @@ impl Users {
             UserOp::UnregisterSocket { socket } => {
                 (&scripts::UNREGISTER_SOCKET, UserCall::Withdraw, vec![wire::text(&*socket)])
             }
-            UserOp::SpendRestQuota => {
-                let limit = wire::number(turn.node.rules.rest_per_minute.into());
-                (&scripts::SPEND_REST_QUOTA, UserCall::SpendRest, vec![limit])
+            UserOp::SpendRestQuota { per_minute } => {
+                let limit = wire::number(per_minute.into());
+                (&scripts::SPEND_REST_QUOTA, UserCall::SpendRest(per_minute), vec![limit])
             }
             UserOp::CountRoom { .. } if turn.node.rules.rooms_per_user == 0 => {
                 return turn.reply(Some(to), Ok(Reply::Done));
@@ -298,7 +299,12 @@ impl Users {
             }
             Some(UserReply { refusal: Some(why), retry_after_ms, .. }) => {
                 self.refused(turn, &name, &call);
-                let reject = refusal(&why, &turn.node.rules, retry_after_ms);
+                let reject = match call {
+                    UserCall::SpendRest(per_minute) if &*why == "rest" => {
+                        too_many(QuotaKind::Rest, per_minute, retry_after_ms)
+                    }
+                    _ => refusal(&why, &turn.node.rules),
+                };
                 turn.reply(to, Err(reject));
             }
             Some(reply) => self.granted(turn, to, name, call, reply),
@@ -333,7 +339,7 @@ impl Users {
                 self.presence.introduce(&name, connection, &room, answer);
                 Reply::Done
             }
-            UserCall::SetStatus | UserCall::Withdraw | UserCall::SpendRest => Reply::Done,
+            UserCall::SetStatus | UserCall::Withdraw | UserCall::SpendRest(_) => Reply::Done,
             UserCall::CountRoom => {
                 for room in answer.made_rooms {
                     check_made(turn, (*room).into(), name.clone());
@@ -393,7 +399,7 @@ impl Users {
             UserCall::AckDirects(ids) => self.directs.ack_failed(&name, &ids),
             UserCall::Introduce(..) | UserCall::SetStatus | UserCall::Send(_) | UserCall::Push => return,
             UserCall::Connections | UserCall::Look(_) | UserCall::Register | UserCall::Withdraw => return,
-            UserCall::SpendRest | UserCall::CountRoom | UserCall::ForgetRoom | UserCall::Purge(_) => return,
+            UserCall::SpendRest(_) | UserCall::CountRoom | UserCall::ForgetRoom | UserCall::Purge(_) => return,
         }
         self.stale.restore_later(turn);
     }
@@ -547,13 +553,12 @@ pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
     turn.call_user(&scripts::PURGE_USER, user, None, purpose, vec![wire::number(node.into())]);
 }
 
-fn refusal(why: &str, rules: &RoomRules, retry_after_ms: u64) -> Reject {
+fn refusal(why: &str, rules: &RoomRules) -> Reject {
     match why {
         "connections" => too_many_connections(),
         "user" => user_not_found(),
         "connection" => connection_not_found(),
         "names" => too_many_names(),
-        "rest" => too_many(QuotaKind::Rest, rules.rest_per_minute, retry_after_ms),
         "directs" => too_much_waits(rules.direct_bytes),
         _ => Reject::storage_unavailable(),
     }
