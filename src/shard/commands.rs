@@ -97,7 +97,7 @@ impl<'a> Commands<'a> {
                 (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Receipts { room, message } => {
-                let op = RoomOp::ReadReceipts { connection, message: message_id(&message)? };
+                let op = RoomOp::ReadReceipts { connection: Some(connection), message: message_id(&message)? };
                 (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
             Command::Sync { room, after, limit } if peer.socketio().is_some() => {

@@ -256,7 +256,7 @@ impl<'a> Queries<'a> {
             }
             (Subject::Typing(room), Reply::Typists(typists)) => QueryResult::Typing(room, typists),
             (Subject::Message(message), Reply::RoomOf(room)) => {
-                let op = RoomOp::ReadReceipts { connection: self.core.net.id_of(slot), message };
+                let op = RoomOp::ReadReceipts { connection: Some(self.core.net.id_of(slot)), message };
                 return Ok(NextStep::Request(Subject::Message(message), Op::Room(room, op)));
             }
             (Subject::Message(_), Reply::Marks(marks)) => QueryResult::Message(marks),

@@ -73,6 +73,7 @@ conversations! {
     leaving,
     limits,
     limits_per_minute,
+    managed_members,
     managed_rooms,
     meetings,
     messages,

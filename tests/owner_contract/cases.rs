@@ -305,7 +305,9 @@ fn receipts_are_kept_and_shown() {
             world.act(1, RoomOp::MarkMessage { connection, message: sent.id, kind }).expect("it is noted");
         }
         let connection = world.connection(0);
-        let Ok(Reply::Marks(marks)) = world.act(0, RoomOp::ReadReceipts { connection, message: sent.id }) else {
+        let Ok(Reply::Marks(marks)) =
+            world.act(0, RoomOp::ReadReceipts { connection: Some(connection), message: sent.id })
+        else {
             panic!("it is known")
         };
         let users = |list: &[(Name, u64)]| list.iter().map(|(user, _)| user.to_string()).collect::<Vec<_>>();

@@ -168,7 +168,10 @@ impl Chooser<'_> {
                 }
             }
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
-            31 => RoomOp::ReadReceipts { connection, message: self.message() },
+            31 => {
+                let connection = (self.pick(3) != 0).then_some(connection);
+                RoomOp::ReadReceipts { connection, message: self.message() }
+            }
             32 => RoomOp::AddParticipant { by, connections: vec![connection] },
             33 => match self.pick(4) {
                 0 => RoomOp::RemoveUser { by: self.claim(by), user: identity(self.pick(4)).user_name() },

@@ -31,7 +31,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{ManagedRoom, RestCall, RestCallKind, RoomAct, backend, batch, log_filters};
+use super::{RestCall, RestCallKind, backend, batch, log_filters};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -51,7 +51,6 @@ bodies! {
 pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]) -> Result<RestCall, RestRefusal> {
     let named = || Name::from(&*route.parameter);
     let text = || text_of(content_type, body);
-    let manage = |act| RestCall::Manage(Box::new(ManagedRoom { room: named(), act, is_new: false }));
     Ok(match route.kind {
         RestCallKind::CreateMeeting => RestCall::CreateMeeting(Box::new(rooms::meeting(fields(text()?)?)?), None),
         RestCallKind::ListMeetings => RestCall::ListMeetings,
@@ -65,8 +64,14 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::MakeRoom | RestCallKind::PutRoom | RestCallKind::PatchRoom => {
             RestCall::Manage(Box::new(rooms::managed(route.kind, named(), text()?)?))
         }
-        RestCallKind::ShowRoom => manage(RoomAct::Show),
-        RestCallKind::EndRoom => manage(RoomAct::Close),
+        RestCallKind::ShowRoom
+        | RestCallKind::EndRoom
+        | RestCallKind::Members
+        | RestCallKind::Receipts
+        | RestCallKind::AddParticipants
+        | RestCallKind::RemoveParticipant
+        | RestCallKind::JoinUser
+        | RestCallKind::LeaveUser => RestCall::Manage(Box::new(rooms::membership(route, text)?)),
         RestCallKind::Join => {
             RestCall::Join { room: named(), connection: connection(fields(text()?)?)?, is_connected: true }
         }

@@ -184,7 +184,7 @@ fn room_fields(object: &mut Object<'_>, view: &RoomView) {
     object.number("participantCount", view.participant_count as u64).bool("isActive", true);
 }
 
-fn message(out: &mut Vec<u8>, text: &str) {
+pub(super) fn message(out: &mut Vec<u8>, text: &str) {
     Object::begin(out).string("message", text).end();
 }
 

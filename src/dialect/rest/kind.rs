@@ -59,6 +59,18 @@ pub enum RestCallKind {
     ShowRoom,
     /// `DELETE /api/v1/rooms/:roomId`.
     EndRoom,
+    /// `GET /api/v1/rooms/:roomId/members`.
+    Members,
+    /// `GET /api/v1/rooms/:roomId/messages/:messageId/receipts`.
+    Receipts,
+    /// `POST /api/v1/rooms/:roomId/participants`.
+    AddParticipants,
+    /// `DELETE /api/v1/rooms/:roomId/participants/:userId`.
+    RemoveParticipant,
+    /// `POST /api/v1/rooms/:roomId/join`.
+    JoinUser,
+    /// `POST /api/v1/rooms/:roomId/leave`.
+    LeaveUser,
     /// `POST /api/v1/keys`.
     MakeKey,
     /// `GET /api/v1/keys`.
@@ -122,8 +134,15 @@ impl RestCallKind {
                 Action::Push
             }
             Self::Publish | Self::Batch => Action::Publish,
-            Self::Messages | Self::ShowRoom => Action::ReadRooms,
-            Self::MakeRoom | Self::PutRoom | Self::PatchRoom | Self::EndRoom => Action::ManageRooms,
+            Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts => Action::ReadRooms,
+            Self::MakeRoom
+            | Self::PutRoom
+            | Self::PatchRoom
+            | Self::EndRoom
+            | Self::AddParticipants
+            | Self::RemoveParticipant
+            | Self::JoinUser
+            | Self::LeaveUser => Action::ManageRooms,
             Self::LogFilters | Self::SetLogFilter | Self::RemoveLogFilter => Action::FilterLog,
             Self::MakeKey
             | Self::Keys
@@ -160,7 +179,7 @@ impl RestCallKind {
     pub fn audited(self) -> Option<&'static str> {
         Some(match self {
             Self::CloseMeeting | Self::EndRoom => "close-room",
-            Self::RemoveUser => "remove-user",
+            Self::RemoveUser | Self::RemoveParticipant => "remove-user",
             Self::Lock => "lock-room",
             Self::UpdateRoom | Self::PutRoom | Self::PatchRoom => "update-room",
             Self::Disconnect => "disconnect-connection",
@@ -192,6 +211,7 @@ impl RestCallKind {
                 | Self::Bans
                 | Self::BlockedAddresses
                 | Self::Keys
+                | Self::Members
         )
     }
 }

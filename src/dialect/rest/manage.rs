@@ -1,9 +1,14 @@
 //! Calls of an application's backend on one room, in which it need not be.
 
-use super::encode::managed_room;
+use uuid::Uuid;
+
+use super::encode::{managed_room, message};
 use super::kind::RestCallKind;
 use crate::base::Name;
-use crate::domain::op::{LogTerms, Profile, ProfileChange, Reply};
+use crate::base::ids::ConnectionId;
+use crate::base::time::rfc3339;
+use crate::codec::json::{self, Object};
+use crate::domain::op::{LogTerms, Profile, ProfileChange, Reply, UsersPage};
 
 /// A room that is to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,23 @@ pub struct ManagedRoom {
     pub is_new: bool,
 }
 
+impl ManagedRoom {
+    /// Sets the page of a list.
+    pub fn set_page(&mut self, asked: UsersPage) {
+        if let RoomAct::Members(page) = &mut self.act {
+            *page = asked;
+        }
+    }
+
+    /// The room, or the user in it, in the audit log.
+    pub(super) fn subject(&self) -> String {
+        match &self.act {
+            RoomAct::Remove(user) => format!("{user} in {}", self.room),
+            _ => self.room.to_string(),
+        }
+    }
+}
+
 /// See [`ManagedRoom`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoomAct {
@@ -53,6 +75,32 @@ pub enum RoomAct {
     Show,
     /// Close the room.
     Close,
+    /// List the users in the room.
+    Members(UsersPage),
+    /// Show the receipts of a message.
+    Receipts(Uuid),
+    /// Make users participants.
+    AddParticipants {
+        /// Those that are not participants yet, the next one last.
+        waiting: Vec<Name>,
+    },
+    /// End all memberships of a user, and the participation.
+    Remove(Name),
+    /// Put all connections of a user into the room.
+    Join(Box<UserJoin>),
+    /// Take all connections of a user out of the room.
+    Leave(Name),
+}
+
+/// A user whose connections become members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserJoin {
+    /// The user.
+    pub user: Name,
+    /// The connections, once they are known.
+    pub connections: Vec<ConnectionId>,
+    /// Whether the user is a participant.
+    pub is_admitted: bool,
 }
 
 impl RoomAct {
@@ -64,6 +112,12 @@ impl RoomAct {
             Self::Change(_) => RestCallKind::PatchRoom,
             Self::Show => RestCallKind::ShowRoom,
             Self::Close => RestCallKind::EndRoom,
+            Self::Members(_) => RestCallKind::Members,
+            Self::Receipts(_) => RestCallKind::Receipts,
+            Self::AddParticipants { .. } => RestCallKind::AddParticipants,
+            Self::Remove(_) => RestCallKind::RemoveParticipant,
+            Self::Join(_) => RestCallKind::JoinUser,
+            Self::Leave(_) => RestCallKind::LeaveUser,
         }
     }
 }
@@ -76,6 +130,38 @@ pub(super) fn encode(out: &mut Vec<u8>, managed: &ManagedRoom, reply: &Reply) ->
             Some(if managed.is_new { 201 } else { 200 })
         }
         (RoomAct::Close, Reply::Done) => Some(204),
-        _ => None,
+        (act, reply) => members(out, &managed.room, act, reply),
     }
+}
+
+/// The same for calls on members.
+fn members(out: &mut Vec<u8>, room: &Name, act: &RoomAct, reply: &Reply) -> Option<u16> {
+    match (act, reply) {
+        (RoomAct::Members(_), Reply::Roster(roster)) => {
+            let mut object = Object::begin(out);
+            object.string("roomId", room).number("total", roster.total as u64);
+            object.list("members", &roster.users, |out, user| json::string(out, user));
+            // Where the next page begins.
+            object.optional("next", roster.users.last().filter(|_| roster.is_more).map(|user| &**user)).end();
+        }
+        (RoomAct::Receipts(_), Reply::Marks(marks)) => {
+            let entry = |out: &mut Vec<u8>, (user, at): &(Name, u64)| {
+                Object::begin(out).string("userId", user).string("at", &rfc3339(*at)).end();
+            };
+            let mut object = Object::begin(out);
+            object.string("roomId", room);
+            object.plain("messageId", marks.message.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+            object.list("delivered", &marks.delivered, entry).list("read", &marks.read, entry);
+            object.bool("complete", marks.complete).end();
+        }
+        (RoomAct::AddParticipants { .. }, Reply::Done) => message(out, "Participants added"),
+        (RoomAct::Remove(_), Reply::Done) => message(out, "Removed from room"),
+        (RoomAct::Join(join), Reply::Done) => {
+            let mut object = Object::begin(out);
+            object.string("message", "Joined room").number("connections", join.connections.len() as u64).end();
+        }
+        (RoomAct::Leave(_), Reply::Done) => message(out, "Left room"),
+        _ => return None,
+    }
+    Some(200)
 }

@@ -26,7 +26,7 @@ pub use encode::{RestAnswer, ServerStats, Site, call_page, encode, escaped};
 pub use keys::{MadeKey, NewKey};
 pub use kind::RestCallKind;
 pub use log_filters::{log_filter, log_filters};
-pub use manage::{ManagedRoom, NewRoom, RoomAct};
+pub use manage::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 pub use refusal::{RestRefusal, refuse, status_of};
 pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
 
@@ -293,7 +293,7 @@ impl RestCall {
     pub fn subject(&self) -> String {
         match self {
             Self::CloseMeeting { room } | Self::Lock { room, .. } | Self::UpdateRoom { room, .. } => room.to_string(),
-            Self::Manage(managed) => managed.room.to_string(),
+            Self::Manage(managed) => managed.subject(),
             Self::MakeKey(new) => new.subject(),
             Self::RemoveUser { room, user } => format!("{user} in {room}"),
             Self::Disconnect { socket } => socket.to_string(),

@@ -103,8 +103,8 @@ pub enum RoomOp {
     },
     /// Reads the receipts of a message.
     ReadReceipts {
-        /// The requesting connection.
-        connection: ConnectionId,
+        /// The requesting connection, which must be a member; absent for a backend.
+        connection: Option<ConnectionId>,
         /// The message.
         message: Uuid,
     },
@@ -174,7 +174,7 @@ impl RoomOp {
     pub fn is_of_backend(&self) -> bool {
         match self {
             Self::Send(message) => message.publisher.is_some(),
-            Self::ReadHistory { connection, .. } => connection.is_none(),
+            Self::ReadHistory { connection, .. } | Self::ReadReceipts { connection, .. } => connection.is_none(),
             _ => false,
         }
     }

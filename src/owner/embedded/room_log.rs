@@ -91,11 +91,11 @@ impl RoomStore {
         &mut self,
         turn: &mut Turn<'_>,
         place: u32,
-        connection: ConnectionId,
+        connection: Option<ConnectionId>,
         message: Uuid,
     ) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
-        room.user_of(connection)?;
+        connection.map_or(Ok(()), |connection| room.user_of(connection).map(drop))?;
         if !room.log.is_kept(turn.rules()) {
             return Err(Reject::message_not_found());
         }

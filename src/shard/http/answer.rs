@@ -325,6 +325,7 @@ impl<'a> RestAnswers<'a> {
             (RestCall::ConnectedUsers(page) | RestCall::Revocations { page, .. }, Some(ListPart::Users(asked))) => {
                 *page = asked;
             }
+            (RestCall::Manage(managed), Some(ListPart::Users(asked))) => managed.set_page(asked),
             (RestCall::Messages { range, .. }, Some(ListPart::Messages(asked))) => *range = asked,
             _ => {}
         }

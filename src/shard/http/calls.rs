@@ -108,7 +108,7 @@ impl<'a> Calls<'a> {
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
             RestCall::CreateMeeting(..) | RestCall::CreateRoom(..) => one(self.create_op(call, by)),
-            RestCall::Manage(managed) => one(managing::first_op(&mut self.core.rng, managed, by)),
+            RestCall::Manage(managed) => one(self.core.managed_op(now, managed, by)?),
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }

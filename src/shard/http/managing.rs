@@ -1,12 +1,15 @@
 //! Calls of an application's backend on one room, as requests to its owner. The backend acts for the server: no room is closed to
 //! it.
 
+use crate::base::Name;
 use crate::base::ids::random_room_id;
 use crate::base::rng::Rng;
-use crate::dialect::rest::{ManagedRoom, NewRoom, RoomAct};
+use crate::base::time::Now;
+use crate::dialect::rest::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 use crate::domain::access::{Identity, Roles};
-use crate::domain::op::{HostClaim, Op, ProfileChange, Reply, RoomOp};
+use crate::domain::op::{HostClaim, Op, ProfileChange, Reply, RoomOp, UserOp};
 use crate::domain::reject::{Code, Reject};
+use crate::shard::core::Core;
 use crate::shard::http::calls::CallStep;
 
 /// How often a call that finds a room made or ended meanwhile is tried again.
@@ -17,8 +20,21 @@ fn authority(by: &Identity) -> Identity {
     Identity::new(by.user(), None, None, Roles { admin: true, ..Roles::default() })
 }
 
+impl Core {
+    /// The first request of a call.
+    ///
+    /// # Errors
+    /// The user that is to join is banned from the room.
+    pub(super) fn managed_op(&mut self, now: Now, managed: &mut ManagedRoom, by: &Identity) -> Result<Op, Reject> {
+        if let RoomAct::Join(join) = &managed.act {
+            self.revocations.list().check_member(now, &managed.room, &join.user)?;
+        }
+        Ok(first_op(&mut self.rng, managed, by))
+    }
+}
+
 /// The first request of a call. A new room without an id gets one.
-pub(super) fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) -> Op {
+fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) -> Op {
     if let RoomAct::Make(new) = &mut managed.act
         && new.id.is_none()
     {
@@ -31,8 +47,24 @@ pub(super) fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) 
         RoomAct::Change(change) => update(by, change, false),
         RoomAct::Show => RoomOp::Describe { by },
         RoomAct::Close => RoomOp::Close { by: HostClaim::from(by) },
+        RoomAct::Members(page) => RoomOp::ListUsers { by, page: page.clone() },
+        RoomAct::Receipts(message) => RoomOp::ReadReceipts { connection: None, message: *message },
+        RoomAct::AddParticipants { waiting } => admit(&waiting.pop().expect("invariant: the call names a user")),
+        RoomAct::Remove(user) => RoomOp::RemoveUser { by: HostClaim::from(by), user: user.clone() },
+        RoomAct::Join(join) => return Op::User(join.user.clone(), UserOp::ListConnections),
+        RoomAct::Leave(user) => RoomOp::RemoveParticipant { by: plain(user), connection: None },
     };
     Op::Room(managed.room.clone(), op)
+}
+
+fn plain(user: &Name) -> Identity {
+    Identity::new(user, None, None, Roles::default())
+}
+
+/// Makes a user a participant, also of a room that the user may not see.
+fn admit(user: &Name) -> RoomOp {
+    let by = Identity::new(user, None, None, Roles { admin: true, ..Roles::default() });
+    RoomOp::AddParticipant { by, connections: Vec::new() }
 }
 
 /// A room of a backend has no host, and the participants that it names.
@@ -43,6 +75,27 @@ fn create(new: NewRoom) -> RoomOp {
 
 fn update(by: Identity, change: &ProfileChange, adopts: bool) -> RoomOp {
     RoomOp::Update { by, change: Box::new(change.clone()), adopts }
+}
+
+/// The request after a reply: the user becomes a participant, then the connections become members, under the name that they have.
+fn join_step(join: &mut UserJoin, room: &Name, by: &Identity, reply: Reply) -> Option<Op> {
+    match reply {
+        Reply::Connections(list) => {
+            join.connections = list;
+            Some(Op::Room(room.clone(), admit(&join.user)))
+        }
+        Reply::Done if !join.is_admitted => {
+            join.is_admitted = true;
+            let describe = UserOp::Describe { by: authority(by) };
+            (!join.connections.is_empty()).then(|| Op::User(join.user.clone(), describe))
+        }
+        Reply::Presence(view) => {
+            let by = view.identity.unwrap_or_else(|| plain(&join.user));
+            let op = RoomOp::AddParticipant { by, connections: join.connections.clone() };
+            Some(Op::Room(room.clone(), op))
+        }
+        _ => None,
+    }
 }
 
 /// The step after a reply.
@@ -56,7 +109,17 @@ pub(super) fn next_step(
     reply: Result<Reply, Reject>,
 ) -> Result<CallStep, Reject> {
     let code = reply.as_ref().err().map(|reject| reject.code);
-    let op = match (&managed.act, code) {
+    let op = match (&mut managed.act, code) {
+        (RoomAct::AddParticipants { waiting }, None) => match waiting.pop() {
+            Some(user) => admit(&user),
+            None => return reply.map(CallStep::Answer),
+        },
+        (RoomAct::Join(join), None) => {
+            return Ok(match join_step(join, &managed.room, by, reply?) {
+                Some(op) => CallStep::Request((vec![op], None)),
+                None => CallStep::Answer(Reply::Done),
+            });
+        }
         (RoomAct::Put(change), Some(Code::RoomNotFound)) if rounds < ROUNDS_MAX => {
             managed.is_new = true;
             create(NewRoom::from((**change).clone()))

@@ -62,7 +62,7 @@ mod tests {
         let new = read_key(body).expect("it is whole");
         assert_eq!(new.actions.list().collect::<Vec<_>>(), [KeyAction::Publish, KeyAction::Read]);
         assert_eq!((new.label.as_deref(), new.until), (Some("billing"), Some(1_900_000_000_000)));
-        assert_eq!(new.rooms, ["order-".into()]);
+        assert_eq!(new.rooms, [Box::<str>::from("order-")]);
     }
 
     #[test]

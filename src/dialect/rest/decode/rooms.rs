@@ -2,12 +2,15 @@
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use uuid::Uuid;
 
-use super::users::name;
-use super::{Name, Reject, bodies, fields, is_name, is_title, limits, read, whole};
+use super::users::{name, required};
+use super::{
+    Name, Reject, RestCallRoute, RestRefusal, UsersPage, bodies, fields, is_name, is_title, limits, read, whole,
+};
 use crate::base::display_name::name_fault;
 use crate::dialect::fields::check_portable;
-use crate::dialect::rest::{ManagedRoom, NewRoom, RestCallKind, RoomAct};
+use crate::dialect::rest::{ManagedRoom, NewRoom, RestCallKind, RoomAct, UserJoin};
 use crate::domain::op::{LogTerms, Profile, ProfileChange};
 use crate::domain::record::Retention;
 
@@ -40,6 +43,10 @@ bodies! {
         name = "name", kind = "type", description = "description", metadata = "metadata", participants = "participants",
         max_participants = "maxParticipants", is_private = "isPrivate", locked = "locked", retention = "retention"
     }
+    /// The body of `POST /api/v1/rooms/:roomId/participants`, unread.
+    ParticipantsBody { user_ids = "userIds" }
+    /// The body of `POST /api/v1/rooms/:roomId/join` and `/leave`, unread.
+    UserBody { user_id = "userId" }
     /// The retention of a room's messages, unread.
     RetentionBody { messages = "messages", hours = "hours" }
 }
@@ -99,6 +106,42 @@ pub(super) fn managed(kind: RestCallKind, named: Name, text: &str) -> Result<Man
         RestCallKind::PutRoom => of(RoomAct::Put(Box::new(settings(fields(text)?)?))),
         _ => of(RoomAct::Change(Box::new(change(fields(text)?)?))),
     })
+}
+
+/// Reads a backend's call that shows or ends a room, or concerns its members.
+pub(super) fn membership<'a>(
+    route: &RestCallRoute<'_>,
+    text: impl Fn() -> Result<&'a str, RestRefusal>,
+) -> Result<ManagedRoom, RestRefusal> {
+    let user = || -> Result<Name, RestRefusal> {
+        let body: UserBody<'_> = fields(text()?)?;
+        Ok(required("userId", name("userId", body.user_id)?)?)
+    };
+    let act = match route.kind {
+        RestCallKind::EndRoom => RoomAct::Close,
+        RestCallKind::Members => RoomAct::Members(UsersPage { after: None, limit: limits::USERS_LISTED }),
+        RestCallKind::Receipts => {
+            let id = Uuid::parse_str(&route.second);
+            RoomAct::Receipts(id.map_err(|_| Reject::invalid("messageId must be the id of a message"))?)
+        }
+        RestCallKind::AddParticipants => {
+            let body: ParticipantsBody<'_> = fields(text()?)?;
+            let wanted = format!("a list of 1 to {} user ids", limits::PUBLISHED_TARGETS);
+            let users = read::<Vec<Name>>("userIds", body.user_ids, &wanted, |users| {
+                (1..=limits::PUBLISHED_TARGETS).contains(&users.len()) && users.iter().all(|user| is_name(user))
+            })?;
+            let mut waiting = super::distinct(required("userIds", users)?);
+            waiting.reverse();
+            RoomAct::AddParticipants { waiting }
+        }
+        RestCallKind::RemoveParticipant => RoomAct::Remove(Name::from(&*route.second)),
+        RestCallKind::JoinUser => {
+            RoomAct::Join(Box::new(UserJoin { user: user()?, connections: Vec::new(), is_admitted: false }))
+        }
+        RestCallKind::LeaveUser => RoomAct::Leave(user()?),
+        _ => RoomAct::Show,
+    };
+    Ok(ManagedRoom { room: Name::from(&*route.parameter), act, is_new: false })
 }
 
 fn settings(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {
@@ -189,7 +232,7 @@ fn bounds(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{RestCall, RestCallRoute, decode};
+    use super::super::{RestCall, decode};
     use super::*;
     use crate::domain::reject::Code;
 

@@ -131,7 +131,7 @@ impl ClusterQuery {
         let by = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
         match self {
             Self::RoomOf { message, connection, .. } => {
-                Op::Room(name, RoomOp::ReadReceipts { connection: *connection, message: *message })
+                Op::Room(name, RoomOp::ReadReceipts { connection: Some(*connection), message: *message })
             }
             _ => Op::Room(name, RoomOp::ListUsers { by, page: UsersPage { after: None, limit: 0 } }),
         }

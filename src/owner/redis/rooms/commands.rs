@@ -141,7 +141,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::READ_SINCE, RoomCall::History { is_upward: true }, arguments)
         }
         RoomOp::ReadReceipts { connection, message } => {
-            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![id(connection), text(message.to_string())])
+            let connection = connection.map_or_else(|| text(""), id);
+            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![connection, text(message.to_string())])
         }
         RoomOp::AddParticipant { by, connections } => {
             (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
