@@ -127,8 +127,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         }
         RoomOp::ListTypists { connection } => (&scripts::LIST_TYPISTS, RoomCall::Typists, vec![id(connection)]),
         RoomOp::MarkMessage { connection, message, kind } => {
-            let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
-            (&scripts::MARK_MESSAGE, RoomCall::Done, vec![id(connection), text(message.to_string()), text(kind)])
+            (&scripts::MARK_MESSAGE, RoomCall::Done, encode_mark(connection, message, kind))
         }
         RoomOp::ReadHistory { connection, wanted } => {
             let after = optional_number(wanted.after);
@@ -141,8 +140,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::READ_SINCE, RoomCall::History { is_upward: true }, arguments)
         }
         RoomOp::ReadReceipts { connection, message } => {
-            let connection = connection.map_or_else(|| text(""), id);
-            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![connection, text(message.to_string())])
+            let arguments = vec![connection.map_or_else(|| text(""), id), text(message.to_string())];
+            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), arguments)
         }
         RoomOp::AddParticipant { by, connections } => {
             (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
@@ -162,6 +161,11 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         }
         RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close(by.by.user_name()), host(&by).into()),
     }
+}
+
+fn encode_mark(connection: ConnectionId, message: uuid::Uuid, kind: ReceiptKind) -> Vec<Bytes> {
+    let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
+    vec![id(connection), text(message.to_string()), text(kind)]
 }
 
 fn encode_change(
