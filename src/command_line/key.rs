@@ -177,7 +177,9 @@ pub fn key(
 
 /// The address by which this machine reaches the server: that for operators, if there is one.
 fn own_address(settings: &Settings) -> SocketAddr {
-    let mut address = *settings.listen_admin.first().or(settings.listen.first()).expect("invariant: a server listens");
+    let all = if settings.listen_admin.is_empty() { &settings.listen } else { &settings.listen_admin };
+    let usual = all.iter().find(|address| address.is_ipv4()).or(all.first());
+    let mut address = *usual.expect("invariant: a server listens");
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

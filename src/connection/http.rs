@@ -72,6 +72,8 @@ pub struct RestRequest {
     pub part: Option<ListPart>,
     /// Value of `Content-Type`.
     pub content_type: Option<String>,
+    /// Value of `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
     /// `scheme://host` as the client wrote it, for links in the response.
     pub site: String,
     /// Address of the client.

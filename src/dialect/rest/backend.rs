@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::decode::{distinct, read};
+use super::{RestCall, RestRefusal};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -131,6 +132,39 @@ fn target(body: &PublishBody<'_>) -> Result<PublishTarget, Reject> {
     }
 }
 
+impl RestCall {
+    /// The call with the key of the header `Idempotency-Key`, if it is one that can be repeated. In a batch it is the key of each
+    /// message that has none, together with the message's place.
+    ///
+    /// # Errors
+    /// The key is too long, or not the one in the body.
+    pub fn with_idempotency_key(mut self, header: Option<&str>) -> Result<Self, RestRefusal> {
+        let Some(key) = header.map(|key| key.trim_matches('"')) else { return Ok(self) };
+        let check = || match (1..=limits::EVENT_BYTES).contains(&key.len()) {
+            true => Ok(()),
+            false => {
+                Err(Reject::invalid(format!("Idempotency-Key must be a text of 1 to {} bytes", limits::EVENT_BYTES)))
+            }
+        };
+        match &mut self {
+            Self::Publish(publish) => {
+                check()?;
+                if publish.idempotency_key.get_or_insert_with(|| key.into()).as_ref() != key {
+                    return Err(Reject::invalid("idempotencyKey differs from the header Idempotency-Key").into());
+                }
+            }
+            Self::Batch(batch) => {
+                check()?;
+                for (at, message) in batch.messages.iter_mut().enumerate() {
+                    message.idempotency_key.get_or_insert_with(|| format!("{key}\n{at}").into());
+                }
+            }
+            _ => {}
+        }
+        Ok(self)
+    }
+}
+
 /// Reads the range of messages from a query: those after a sequence number, those before one, those between two, or else the
 /// newest.
 pub fn messages_range(query: Option<&str>) -> Result<HistoryRange, Reject> {
@@ -221,15 +255,15 @@ fn message(out: &mut Vec<u8>, message: &Message) {
 }
 
 /// Writes the answer to a call of a backend. Returns false for all other calls.
-pub(super) fn encode(out: &mut Vec<u8>, call: &super::RestCall, reply: &Reply) -> bool {
+pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> bool {
     match (call, reply) {
-        (super::RestCall::Publish(call), reply) => match (&call.target, reply) {
+        (RestCall::Publish(call), reply) => match (&call.target, reply) {
             (PublishTarget::Rooms(rooms), Reply::Published(outcomes)) => published(out, rooms, 0, outcomes),
             (PublishTarget::Users(_) | PublishTarget::All, Reply::Pushed(to)) => pushed(out, to),
             _ => return false,
         },
-        (super::RestCall::Batch(batch), _) => super::batch::results(out, batch),
-        (super::RestCall::Messages { .. }, Reply::History(history)) => messages(out, history),
+        (RestCall::Batch(batch), _) => super::batch::results(out, batch),
+        (RestCall::Messages { .. }, Reply::History(history)) => messages(out, history),
         _ => return false,
     }
     true
@@ -251,6 +285,23 @@ mod tests {
         assert_eq!((read.content.event.as_deref(), &*read.content.body), (Some("moved"), r#"{"x":1}"#));
         assert_eq!(read.idempotency_key.as_deref(), Some("k"));
         assert_eq!(read_body(r#"{"all":true,"data":null,"event":"message"}"#).map(|read| read.content.event), Ok(None));
+    }
+
+    #[test]
+    fn idempotency_key_of_the_header_stands_for_that_of_the_body() {
+        let call = |body: &str| RestCall::Publish(Box::new(read_body(body).expect("it is whole")));
+        let key = |call: RestCall, header: &str| match call.with_idempotency_key(Some(header)) {
+            Ok(RestCall::Publish(publish)) => publish.idempotency_key.ok_or(0),
+            Ok(other) => panic!("{other:?}"),
+            Err(refusal) => Err(refusal.status),
+        };
+        let (bare, own) = (r#"{"all":true,"data":1}"#, r#"{"all":true,"data":1,"idempotencyKey":"k"}"#);
+        assert_eq!(key(call(bare), "k").as_deref(), Ok("k"));
+        assert_eq!(key(call(bare), "\"k\"").as_deref(), Ok("k"));
+        assert_eq!(key(call(own), "k").as_deref(), Ok("k"));
+        assert_eq!(key(call(own), "other"), Err(422));
+        assert_eq!([key(call(bare), ""), key(call(bare), &"k".repeat(129))], [Err(422), Err(422)]);
+        assert_eq!(RestCall::OwnStatus.with_idempotency_key(Some("")), Ok(RestCall::OwnStatus));
     }
 
     #[test]

@@ -196,6 +196,7 @@ impl<'a> RestAnswers<'a> {
             parameter: call.parameter.into_owned(),
             second: call.second.into_owned(),
             content_type: head.header("content-type").map(str::to_owned),
+            idempotency_key: head.header("idempotency-key").map(str::to_owned),
             site: self.site(slot, head),
             address,
             claim: HostClaim { by: identity, key: head.header(HOST_SECRET_HEADER).map(host_key) },
@@ -317,7 +318,8 @@ impl<'a> RestAnswers<'a> {
     pub(super) fn call(&mut self, now: Now, slot: ConnSlot, request: RestRequest, body: &[u8]) {
         let (parameter, second) = (request.parameter.as_str().into(), request.second.as_str().into());
         let route = rest::RestCallRoute { kind: request.kind, parameter, second };
-        let mut call = match rest::decode(&route, request.content_type.as_deref(), body) {
+        let decoded = rest::decode(&route, request.content_type.as_deref(), body);
+        let mut call = match decoded.and_then(|call| call.with_idempotency_key(request.idempotency_key.as_deref())) {
             Ok(call) => call,
             Err(refusal) => return self.answer(now, slot, refusal.into()),
         };
