@@ -13,6 +13,7 @@ use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::dialect::raw;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use switchboard::domain::connection_mode::ConnectionMode;
 use switchboard::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Signaled};
 use switchboard::domain::op::Sent;
 use switchboard::domain::reject::Reject;
@@ -48,6 +49,7 @@ fn joined(peers: u32) -> Joined {
         participant_count: peers as usize,
         epoch: "k3j5xq2a".into(),
         seq: 4711,
+        mode: ConnectionMode::P2p,
     }
 }
 
@@ -80,7 +82,7 @@ fn signaled(signal: Signal, field: &str, text: &str) -> Event {
 fn events() -> Vec<(&'static str, Event)> {
     let requests = requests::of_each_kind();
     let request = |kind: &str| &requests.iter().find(|(of, _)| *of == kind).expect("a known kind").1;
-    let media = MediaState { audio: true, video: true, screen: false };
+    let media = MediaState { audio: true, video: true, screen: false, sfu: false };
     let direct = Direct { is_pushed: true, id: MESSAGE_ID, sender: alice(), content: content(128), at: NOW.wall };
     vec![
         ("room-joined, 10 peers", Event::Joined(Box::new(joined(10)))),

@@ -85,7 +85,7 @@ fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
 }
 
 fn media(connection: ConnectionId) -> RoomOp {
-    RoomOp::SetMedia { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() } }
+    RoomOp::SetMedia { connection, peer: None, media: MediaState { audio: true, ..MediaState::default() }, sfu: None }
 }
 
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {

@@ -10,6 +10,7 @@ mod error;
 mod kinds;
 mod limits;
 mod mask;
+mod media;
 mod network;
 mod options;
 mod print;
@@ -33,6 +34,7 @@ pub use auth::{AuthSettings, Verify};
 pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
+pub use media::{MediaMode, MediaSettings};
 pub use network::{
     AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
@@ -78,6 +80,8 @@ pub struct Settings {
     pub rooms: RoomSettings,
     /// Durability of messages.
     pub storage: StorageSettings,
+    /// The connection mode of calls.
+    pub media: MediaSettings,
     /// Recipients of presence.
     pub presence: PresenceSettings,
     /// The endpoint `/ws`.
@@ -191,6 +195,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         AuthSettings::KEYS,
         RoomSettings::KEYS,
         StorageSettings::KEYS,
+        MediaSettings::KEYS,
         PresenceSettings::KEYS,
         WebSocketSettings::KEYS,
         PushSettings::KEYS,
@@ -219,6 +224,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let auth = AuthSettings::read(raw);
     let rooms = RoomSettings::read(raw);
     let storage = StorageSettings::read(raw);
+    let media = MediaSettings::read(raw);
     let presence = PresenceSettings::read(raw);
     let websocket = WebSocketSettings::read(raw);
     let push = PushSettings::read(raw);
@@ -248,6 +254,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         auth: auth?,
         rooms: rooms?,
         storage: storage?,
+        media: media?,
         presence: presence?,
         websocket: websocket?,
         push: push?,

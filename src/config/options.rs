@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{CreateOnJoin, DefaultNotices, Settings, Verify};
+use super::{CreateOnJoin, DefaultNotices, MediaMode, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::{AdminRule, VerifierOptions};
@@ -14,6 +14,7 @@ use crate::connection::origins::{Origins, host_name};
 use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
+use crate::domain::connection_mode::ModeRules;
 use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
@@ -213,6 +214,11 @@ impl Settings {
             connections_per_user: self.limits.connections_per_user,
             rooms_per_user: self.limits.rooms_per_user,
             signal_bytes: if self.limits.signals_per_minute == 0 { 0 } else { self.limits.outbound_bytes / 4 * 3 },
+            mode: ModeRules {
+                is_on: self.media.mode == MediaMode::Auto,
+                p2p_max: count(self.media.p2p_max),
+                return_ms: self.media.p2p_return_ms,
+            },
             direct_bytes: self.limits.direct_bytes_per_user,
             rest_per_minute: count(self.limits.rest_per_minute),
             hooks: self.webhooks.options().kinds(),

@@ -7,6 +7,7 @@ use crate::codec::socketio::Arguments;
 use crate::dialect::fields::{self, FieldSet};
 use crate::dialect::raw;
 use crate::domain::command::Command;
+use crate::domain::connection_mode::ModeChange;
 use crate::domain::event::{Direct, Signaled};
 use crate::domain::reject::{Code, Reject};
 
@@ -33,6 +34,8 @@ macro_rules! requests {
             IceCandidate,
             /// `media-state-changed`, as in `raw`.
             MediaStateChanged,
+            /// `connection-failed`, as in `raw`.
+            ConnectionFailed,
         }
 
         impl RequestName {
@@ -46,6 +49,7 @@ macro_rules! requests {
                     "answer" => Some(Self::Answer),
                     "ice-candidate" => Some(Self::IceCandidate),
                     "media-state-changed" => Some(Self::MediaStateChanged),
+                    "connection-failed" => Some(Self::ConnectionFailed),
                     _ => None,
                 }
             }
@@ -60,6 +64,7 @@ macro_rules! requests {
                         | Self::Answer
                         | Self::IceCandidate
                         | Self::MediaStateChanged
+                        | Self::ConnectionFailed
                 )
             }
 
@@ -73,6 +78,7 @@ macro_rules! requests {
                     Self::Answer => "answer",
                     Self::IceCandidate => "ice-candidate",
                     Self::MediaStateChanged => "media-state-changed",
+                    Self::ConnectionFailed => "connection-failed",
                 }
             }
         }
@@ -182,6 +188,11 @@ pub(super) fn direct(out: &mut Vec<u8>, direct: &Direct) {
 /// A signaling message with the name and payload of `raw`.
 pub(super) fn signal(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
     emit(out, signaled.signal.as_str(), |out| raw::relayed(out, signaled, now));
+}
+
+/// `connection-mode-changed`, with the payload of `raw`.
+pub(super) fn mode_changed(out: &mut Vec<u8>, room: &str, change: ModeChange, now: Now) {
+    emit(out, "connection-mode-changed", |out| raw::mode_changed(out, room, change, now));
 }
 
 /// `error`: a request was not granted.

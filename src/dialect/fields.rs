@@ -200,6 +200,16 @@ pub(super) fn status(value: Option<&str>) -> Result<Status, Reject> {
     Status::parse(&status).ok_or_else(|| Reject::invalid("status must be one of online, away, busy, offline"))
 }
 
+/// Whether a client can use a media server: `1`, `0` or a boolean.
+pub(super) fn sfu(value: Option<&str>) -> Result<Option<bool>, Reject> {
+    match present(value) {
+        None => Ok(None),
+        Some("1" | "true") => Ok(Some(true)),
+        Some("0" | "false") => Ok(Some(false)),
+        Some(_) => Err(Reject::invalid("sfu must be 1 or 0")),
+    }
+}
+
 pub(super) fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
     #[derive(Deserialize)]
     struct Media {
@@ -212,7 +222,7 @@ pub(super) fn media(value: Option<&str>) -> Result<Option<MediaState>, Reject> {
     }
     let Some(json) = present(value) else { return Ok(None) };
     match serde_json::from_str::<Media>(json) {
-        Ok(Media { audio, video, screen }) => Ok(Some(MediaState { audio, video, screen })),
+        Ok(Media { audio, video, screen }) => Ok(Some(MediaState { audio, video, screen, sfu: false })),
         Err(_) => Err(Reject::invalid("mediaState must be an object of the booleans audio, video and screen")),
     }
 }

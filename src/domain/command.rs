@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::base::Name;
 use crate::domain::client_query::ClientQuery;
+use crate::domain::connection_mode::WantedMode;
 
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
@@ -41,6 +42,15 @@ pub enum Command<'a> {
         peer: Option<Cow<'a, str>>,
         /// The new state.
         media: MediaState,
+        /// Whether the client can use a media server; as before when absent.
+        sfu: Option<bool>,
+    },
+    /// Report that the client cannot connect to a peer, or to the media server.
+    ReportFailure {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The peer id of the other, or [`crate::domain::connection_mode::SFU`].
+        peer: Cow<'a, str>,
     },
     /// Send a message.
     Send {
@@ -125,6 +135,7 @@ impl Command<'_> {
             Self::Host { action, .. } => action.as_str(),
             Self::Signal(signal) => signal.signal.as_str(),
             Self::Media { .. } => "media",
+            Self::ReportFailure { .. } => "connection-failed",
             Self::Send { .. } => "message",
             Self::SetStatus(_) => "status",
             Self::Typing { .. } => "typing",
@@ -149,6 +160,7 @@ impl Command<'_> {
             | Self::Leave { room, .. }
             | Self::Host { room, .. }
             | Self::Media { room, .. }
+            | Self::ReportFailure { room, .. }
             | Self::Typing { room, .. }
             | Self::Receipt { room, .. }
             | Self::History { room, .. }
@@ -177,6 +189,7 @@ impl Command<'_> {
             | Self::Resume { .. }
             | Self::Sync { .. } => true,
             Self::Join(_) | Self::Leave { .. } | Self::Host { .. } | Self::Signal(_) | Self::Media { .. } => false,
+            Self::ReportFailure { .. } => false,
             Self::Authenticate { .. } | Self::Ping | Self::Echo(_) | Self::MakeRecoveryToken | Self::Ask(_) => false,
         }
     }
@@ -189,6 +202,8 @@ pub enum HostAction<'a> {
     Close,
     /// Lock the room for users that are not in it, or unlock it.
     SetLocked(bool),
+    /// Have media go from peer to peer or through a media server.
+    SetMode(WantedMode),
     /// Remove a user.
     RemoveUser(Cow<'a, str>),
 }
@@ -199,6 +214,7 @@ impl HostAction<'_> {
         match self {
             Self::Close => "close-room",
             Self::SetLocked(_) => "lock-room",
+            Self::SetMode(_) => "connection-mode",
             Self::RemoveUser(_) => "remove-user",
         }
     }
@@ -254,7 +270,7 @@ impl Signal {
     }
 }
 
-/// The media that a peer sends.
+/// The media of a peer: those it sends, and whether it can have them sent through a media server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MediaState {
     /// Microphone.
@@ -263,6 +279,21 @@ pub struct MediaState {
     pub video: bool,
     /// Screen.
     pub screen: bool,
+    /// It can use a media server (SFU).
+    pub sfu: bool,
+}
+
+impl MediaState {
+    /// As bits.
+    pub fn bits(self) -> u8 {
+        let Self { audio, video, screen, sfu } = self;
+        u8::from(audio) | u8::from(video) << 1 | u8::from(screen) << 2 | u8::from(sfu) << 3
+    }
+
+    /// From [`MediaState::bits`]; others are ignored.
+    pub fn from_bits(bits: u8) -> Self {
+        Self { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0, sfu: bits & 8 != 0 }
+    }
 }
 
 /// The receivers of a message.

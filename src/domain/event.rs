@@ -8,6 +8,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use crate::domain::connection_mode::{ConnectionMode, ModeChange};
 use crate::domain::people::PresenceView;
 
 /// One event. "You" is the client that receives it.
@@ -72,6 +73,13 @@ pub enum Event {
         peer: PeerName,
         /// The new state.
         media: MediaState,
+    },
+    /// Media take another way between the callers of a room.
+    Mode {
+        /// The room.
+        room: Name,
+        /// The change.
+        change: ModeChange,
     },
     /// A message in a room, or of one of its peers to you alone.
     Message(Arc<Message>),
@@ -138,6 +146,7 @@ impl Event {
             | Self::PeerLeft { room, .. }
             | Self::Stats { room, .. }
             | Self::Media { room, .. }
+            | Self::Mode { room, .. }
             | Self::Typing { room, .. }
             | Self::Marked { room, .. }
             | Self::Online { room, .. }
@@ -211,6 +220,8 @@ pub struct Joined {
     pub epoch: Name,
     /// The number of the last message; 0 before the first.
     pub seq: u64,
+    /// The way that media take between the callers.
+    pub mode: ConnectionMode,
 }
 
 /// A connection's name in a room.

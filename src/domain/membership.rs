@@ -10,7 +10,9 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::access::Identity;
+use crate::domain::call;
 use crate::domain::command::MediaState;
+use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Event, Joined, LeaveCause, PeerName, PeerView};
 use crate::domain::op::{HostClaim, JoinRoom, OpContext, Profile, Reply};
 use crate::domain::reject::Reject;
@@ -28,6 +30,8 @@ pub(crate) struct Member {
     pub(crate) display_name: Option<Name>,
     pub(crate) identity: Identity,
     pub(crate) media: MediaState,
+    /// It has sent a signal.
+    pub(crate) has_signaled: bool,
 }
 
 impl Member {
@@ -57,6 +61,8 @@ pub(crate) struct Members {
     shards: SmallVec<[(u8, u32); 2]>,
     /// The number of Socket.IO peers among them.
     peers: u32,
+    /// The number of those that can use a media server.
+    capable: u32,
 }
 
 struct MemberIndex {
@@ -90,6 +96,25 @@ impl Members {
     /// Whether some of them are Socket.IO peers, which need other encodings.
     pub(crate) fn has_peers(&self) -> bool {
         self.peers > 0
+    }
+
+    /// The number of members that can use a media server.
+    pub(super) fn capable(&self) -> u32 {
+        self.capable
+    }
+
+    /// Changes the media of the member at `at`.
+    fn set_media(&mut self, at: usize, media: MediaState) {
+        let member = &mut self.list[at];
+        self.capable = self.capable - u32::from(member.media.sfu) + u32::from(media.sfu);
+        member.media = media;
+    }
+
+    /// Notes that a member sends signals.
+    pub(super) fn note_signal(&mut self, connection: ConnectionId) {
+        if let Some(at) = self.position(connection) {
+            self.list[at].has_signaled = true;
+        }
     }
 
     pub(crate) fn of(&self, connection: ConnectionId) -> Option<&Member> {
@@ -126,6 +151,7 @@ impl Members {
 
     fn push(&mut self, member: Member, seed: impl FnOnce() -> u64) {
         self.count(member.connection, true);
+        self.capable += u32::from(member.media.sfu);
         let at = self.list.len() as u32;
         grow::push(&mut self.list, member);
         if let Some(index) = &mut self.index {
@@ -150,6 +176,7 @@ impl Members {
         }
         let member = self.list.swap_remove(at);
         self.count(member.connection, false);
+        self.capable -= u32::from(member.media.sfu);
         if self.list.len() <= INDEXED_FROM / 2 {
             self.index = None;
         }
@@ -226,6 +253,8 @@ impl Members {
         assert_eq!(shards, self.shards.iter().copied().collect(), "members: members match their count by shard");
         let peers = self.list.iter().filter(|member| member.connection.is_peer()).count();
         assert_eq!(peers, self.peers as usize, "members: Socket.IO peers match their count");
+        let capable = self.list.iter().filter(|member| member.media.sfu).count();
+        assert_eq!(capable, self.capable as usize, "members: those that can use a media server match their count");
         if let Some(index) = &self.index {
             assert_eq!(index.by_connection.len(), self.list.len(), "members: the index has each connection, once");
             let named = self.list.iter().filter(|member| member.name.is_some()).count();
@@ -273,6 +302,9 @@ impl Room {
     pub(super) fn join(&mut self, join: JoinRoom, context: &mut OpContext<'_>) -> Result<Box<Joined>, Reject> {
         self.check_admits(&join.by)?;
         self.check_lock(&join.by)?;
+        if join.peer.as_deref() == Some(SFU) {
+            return Err(Reject::peer_id_taken());
+        }
         let taken = match &join.peer {
             Some(name) => self.members.position_named(name),
             // Another client may have chosen this connection's id as its peer id.
@@ -315,8 +347,8 @@ impl Room {
         member.identity = join.by;
         member.display_name = join.display_name;
         if member.media != join.media {
-            member.media = join.media;
             let event = Event::Media { room: self.id.clone(), peer: member.peer_name(), media: join.media };
+            self.members.set_media(at, join.media);
             context.tell_members(Some(join.connection), event);
         }
         let view = self.joined(join.connection, context);
@@ -332,6 +364,7 @@ impl Room {
             display_name: join.display_name,
             identity: join.by,
             media: join.media,
+            has_signaled: false,
         };
         let peer = member.peer();
         self.members.push(member, || context.rng.next_u64());
@@ -357,6 +390,7 @@ impl Room {
             participant_count: self.participant_count(),
             epoch: self.log.epoch().clone(),
             seq: self.log.committed(),
+            mode: call::mode(self),
         })
     }
 
@@ -444,6 +478,7 @@ impl Room {
             };
             let joined = self.join(join, context)?;
             context.tell(connection, Event::Joined(joined));
+            call::tell_to(self, connection, context);
         }
         if !self.has_participant(by.user())
             && let Some(profile) = &mut self.profile
@@ -499,12 +534,13 @@ impl Room {
         &mut self,
         connection: ConnectionId,
         peer: Option<&str>,
-        media: MediaState,
+        (media, sfu): (MediaState, Option<bool>),
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let name = self.identify(connection, peer, "peerId")?.peer_name();
+        let member = self.identify(connection, peer, "peerId")?;
+        let (name, media) = (member.peer_name(), MediaState { sfu: sfu.unwrap_or(member.media.sfu), ..media });
         let at = self.members.position(connection).expect("members: an identified member is found");
-        self.members.list[at].media = media;
+        self.members.set_media(at, media);
         context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
         Ok(Reply::Done)
     }

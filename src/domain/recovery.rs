@@ -7,6 +7,7 @@
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
+use crate::domain::call;
 use crate::domain::event::{Joined, Message, PeerName};
 use crate::domain::op::{JoinRoom, OpContext};
 use crate::domain::record::{Session, TokenHash};
@@ -93,6 +94,7 @@ impl Returned {
 impl Room {
     /// Moves the membership of a former connection of the same user to a connection, or lets the connection join.
     pub(crate) fn rejoin(&mut self, back: Returning, context: &mut OpContext<'_>) -> Result<Returned, Reject> {
+        let connection = back.join.connection;
         let own = self.members.position(back.former);
         let own = own.filter(|at| self.members.list[*at].identity.user() == back.join.by.user());
         let joined = match own {
@@ -104,6 +106,7 @@ impl Room {
             }
             _ => self.join(back.join, context)?,
         };
+        call::tell_to(self, connection, context);
         let recovered = joined.epoch == back.epoch && joined.seq == back.seq;
         Ok(Returned { joined: *joined, recovered, messages: Vec::new() })
     }

@@ -5,6 +5,7 @@
 
 mod apply;
 pub mod log;
+pub(super) mod momentary;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use crate::base::ids::random_word;
 use crate::base::limits;
 use crate::base::table::HasName;
 use crate::domain::access::Identity;
+use crate::domain::call;
 use crate::domain::event::{Event, PeerView, RoomInfo};
 use crate::domain::membership::Members;
 use crate::domain::op::{HostClaim, LogTerms, OpContext, PresenceView, Profile, RoomRules, RoomView};
 use crate::domain::record::MadeRoom;
 use crate::domain::reject::Reject;
 use crate::domain::room::log::RoomLog;
-use crate::domain::typing::Typing;
+use crate::domain::room::momentary::Momentary;
 
 /// The remains of an empty room whose messages are stored.
 #[derive(Clone, Debug)]
@@ -55,7 +57,7 @@ pub struct Room {
     /// The time of its last operation, in monotonic and wall milliseconds.
     active_mono: u64,
     active_wall: u64,
-    pub(super) typing: Typing,
+    pub(super) momentary: Momentary,
     /// Members joined or left without an announcement.
     pub(crate) uncounted: bool,
     /// Members joined or left, and the members that receive online counts do not know yet.
@@ -92,7 +94,7 @@ impl Room {
             created_at: context.now.wall,
             active_mono: context.now.mono,
             active_wall: context.now.wall,
-            typing: Typing::default(),
+            momentary: Momentary::default(),
             uncounted: false,
             is_online_news: false,
             is_online_asked: false,
@@ -232,6 +234,7 @@ impl Room {
             created_at: self.created_at,
             last_activity: self.active_wall,
             participant_count: self.participant_count(),
+            mode: call::mode(self),
             peers: self.members.iter().take(peers).map(|member| member.peer()).collect::<Vec<PeerView>>(),
         }
     }
@@ -276,7 +279,7 @@ impl Room {
     pub(crate) fn check_invariants(&self) {
         self.members.check_invariants();
         self.log.check_invariants();
-        self.typing.check_invariants();
+        self.momentary.check_invariants();
     }
 }
 

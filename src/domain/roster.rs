@@ -25,6 +25,11 @@ impl Room {
 
     pub(crate) fn message_stats(&self) -> MessageStats {
         let (tracked, delivered, read) = self.log.receipts();
-        MessageStats { typing: self.typing.users() as u64, tracked, delivered, read }
+        MessageStats {
+            typing: self.momentary.get().map_or(0, |state| state.typing.users()) as u64,
+            tracked,
+            delivered,
+            read,
+        }
     }
 }

@@ -13,6 +13,7 @@ impl Room {
     /// Relays a signaling message. The sender and the addressed peer must be members.
     pub(super) fn relay(&mut self, signal: RelaySignal, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let sender = self.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
+        let is_first = context.rules.mode.is_on && !sender.has_signaled;
         let target = self.members.addressed(&signal.to).ok_or_else(Reject::peer_not_found)?;
         let event = Event::Signal(Box::new(Signaled {
             room: self.id.clone(),
@@ -22,6 +23,9 @@ impl Room {
             body: signal.body,
         }));
         context.tell(target.connection, event);
+        if is_first {
+            self.members.note_signal(signal.connection);
+        }
         Ok(Reply::Done)
     }
 }

@@ -13,12 +13,9 @@ use crate::domain::op::{OpContext, Reply, Typist};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
 
-/// The typing connections of a room. Without any, which is the usual case, it takes no further memory.
+/// The typing connections of a room.
 #[derive(Default)]
-pub(super) struct Typing(Option<Box<ActiveTyping>>);
-
-#[derive(Default)]
-struct ActiveTyping {
+pub(super) struct Typing {
     connections: Vec<TypingConnection>,
     /// The deadline that the owner knows of, in monotonic milliseconds.
     noted: Option<u64>,
@@ -36,20 +33,21 @@ struct TypingConnection {
 }
 
 impl Typing {
-    fn list(&self) -> &[TypingConnection] {
-        self.0.as_deref().map_or(&[], |active| &active.connections)
+    /// Whether no connection types.
+    pub(super) fn is_idle(&self) -> bool {
+        self.connections.is_empty()
     }
 
     fn has_user(&self, user: &str) -> bool {
-        self.list().iter().any(|typing| typing.identity.user() == user)
+        self.connections.iter().any(|typing| typing.identity.user() == user)
     }
 
     /// The first connection of each typing user.
     fn firsts(&self) -> impl Iterator<Item = &TypingConnection> {
         let is_first = |at: usize, typing: &TypingConnection| {
-            !self.list()[..at].iter().any(|known| known.identity.user() == typing.identity.user())
+            !self.connections[..at].iter().any(|known| known.identity.user() == typing.identity.user())
         };
-        self.list().iter().enumerate().filter(move |(at, typing)| is_first(*at, typing)).map(|(_, typing)| typing)
+        self.connections.iter().enumerate().filter(move |(at, typing)| is_first(*at, typing)).map(|(_, typing)| typing)
     }
 
     /// The number of typing users.
@@ -62,7 +60,7 @@ impl Typing {
         let Member { connection, identity, display_name, .. } = member;
         let is_new = !self.has_user(identity.user());
         let until = now.mono + limits::TYPING_MS;
-        let connections = &mut self.0.get_or_insert_default().connections;
+        let connections = &mut self.connections;
         if let Some(typing) = connections.iter_mut().find(|typing| typing.connection == *connection) {
             typing.until = until;
             return false;
@@ -77,49 +75,42 @@ impl Typing {
 
     /// Stops a connection; what it had, if none of the user's connections types any more.
     fn stop(&mut self, connection: ConnectionId) -> Option<TypingConnection> {
-        let active = self.0.as_deref_mut()?;
-        let at = active.connections.iter().position(|typing| typing.connection == connection)?;
-        let stopped = active.connections.remove(at);
-        if active.connections.is_empty() {
-            self.0 = None;
+        let at = self.connections.iter().position(|typing| typing.connection == connection)?;
+        let stopped = self.connections.remove(at);
+        if self.connections.is_empty() {
+            self.noted = None;
         }
         (!self.has_user(stopped.identity.user())).then_some(stopped)
     }
 
     /// The first connection whose timeout has passed.
     fn expired(&self, now: Now) -> Option<ConnectionId> {
-        self.list().iter().find(|typing| typing.until <= now.mono).map(|typing| typing.connection)
+        self.connections.iter().find(|typing| typing.until <= now.mono).map(|typing| typing.connection)
     }
 
     /// Forgets a noted deadline that has passed.
     fn pass(&mut self, now: Now) {
-        if let Some(active) = &mut self.0
-            && active.noted.is_some_and(|at| at <= now.mono)
-        {
-            active.noted = None;
+        if self.noted.is_some_and(|at| at <= now.mono) {
+            self.noted = None;
         }
     }
 
     /// The next deadline, if the owner does not know it yet.
     fn take_due(&mut self) -> Option<u64> {
-        let active = self.0.as_deref_mut().filter(|active| active.noted.is_none())?;
-        active.noted = active.connections.iter().map(|typing| typing.until).min();
-        active.noted
+        if self.noted.is_some() {
+            return None;
+        }
+        self.noted = self.connections.iter().map(|typing| typing.until).min();
+        self.noted
     }
 
     pub(super) fn check_invariants(&self) {
-        for active in self.0.iter() {
-            active.check_invariants();
-        }
-    }
-}
-
-impl ActiveTyping {
-    fn check_invariants(&self) {
-        assert!(!self.connections.is_empty(), "typing: a room without typing connections keeps no list");
         assert!(self.connections.len() <= limits::TYPISTS_PER_ROOM, "typing: connections are within their limit");
         let first = self.connections.iter().map(|typing| typing.until).min();
-        assert!(self.noted.is_some() && self.noted <= first, "typing: the owner knows of the first deadline");
+        assert!(
+            self.noted.is_some() == first.is_some() && self.noted <= first,
+            "typing: the owner knows of the first deadline"
+        );
         for (at, typing) in self.connections.iter().enumerate() {
             let is_same = |other: &TypingConnection| other.connection == typing.connection;
             assert!(!self.connections[..at].iter().any(is_same), "typing: each typing connection is listed once");
@@ -139,7 +130,7 @@ impl Room {
         let member = self.members.identify(connection, None, "peerId")?;
         if !is_typing {
             self.stop_typing(connection, connection, context);
-        } else if self.typing.start(member, context.now) {
+        } else if self.momentary.change(|state| state.typing.start(member, context.now)) {
             let (by, display_name) = (member.identity.clone(), member.display_name.clone());
             let event = Event::Typing { room: self.id.clone(), by, display_name, is_typing };
             context.tell_members(Some(connection), event);
@@ -149,7 +140,11 @@ impl Room {
 
     /// Stops the typing of a connection, with an event for all members but `except`.
     pub(super) fn stop_typing(&mut self, connection: ConnectionId, except: ConnectionId, context: &mut OpContext<'_>) {
-        if let Some(TypingConnection { identity: by, display_name, .. }) = self.typing.stop(connection) {
+        if self.momentary.get().is_none_or(|state| state.typing.is_idle()) {
+            return;
+        }
+        let stopped = self.momentary.change(|state| state.typing.stop(connection));
+        if let Some(TypingConnection { identity: by, display_name, .. }) = stopped {
             let event = Event::Typing { room: self.id.clone(), by, display_name, is_typing: false };
             context.tell_members(Some(except), event);
         }
@@ -157,15 +152,17 @@ impl Room {
 
     /// Stops the typing of connections whose timeout has passed.
     pub(crate) fn end_typing(&mut self, context: &mut OpContext<'_>) {
-        self.typing.pass(context.now);
-        while let Some(connection) = self.typing.expired(context.now) {
+        if let Some(state) = self.momentary.get_mut() {
+            state.typing.pass(context.now);
+        }
+        while let Some(connection) = self.momentary.get().and_then(|state| state.typing.expired(context.now)) {
             self.stop_typing(connection, connection, context);
         }
     }
 
     /// When the owner has to call [`Room::end_typing`], in monotonic milliseconds, if it does not know yet.
     pub(crate) fn typing_due(&mut self) -> Option<u64> {
-        self.typing.take_due()
+        self.momentary.get_mut().and_then(|state| state.typing.take_due())
     }
 
     /// The typing users, for a member.
@@ -173,7 +170,8 @@ impl Room {
         self.identify(connection, None, "peerId")?;
         let typist =
             |typing: &TypingConnection| Typist { identity: typing.identity.clone(), started_at: typing.started_at };
-        Ok(Reply::Typists(self.typing.firsts().map(typist).collect()))
+        let typing = self.momentary.get().map(|state| &state.typing);
+        Ok(Reply::Typists(typing.into_iter().flat_map(Typing::firsts).map(typist).collect()))
     }
 }
 
@@ -185,6 +183,7 @@ mod tests {
     use crate::base::time::Now;
     use crate::domain::access::Roles;
     use crate::domain::command::MediaState;
+    use crate::domain::connection_mode::ModeRules;
     use crate::domain::op::{Audience, JoinRoom, LogTerms, RoomOp, RoomRules, Scope};
     use crate::domain::reject::Code;
 
@@ -233,6 +232,7 @@ mod tests {
                 connections_per_user: 0,
                 rooms_per_user: 0,
                 signal_bytes: 0,
+                mode: ModeRules::OFF,
                 direct_bytes: 0,
                 rest_per_minute: 0,
                 hooks: crate::domain::hook::HookKinds::NONE,
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!((room.told(), room.due()), (Vec::new(), Some(18_000)));
         room.pass(3_000);
         assert_eq!((room.told(), room.due()), (vec![news("ann", false, 0)], None));
-        assert!(room.room.as_ref().is_some_and(|room| room.typing.0.is_none()), "nothing is kept");
+        assert!(room.room.as_ref().is_some_and(|room| room.momentary.get().is_none()), "nothing is kept");
     }
 
     #[test]

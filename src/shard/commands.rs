@@ -12,6 +12,7 @@ use crate::connection::conn::ConnStage;
 use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
 use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget};
+use crate::domain::connection_mode::SFU;
 use crate::domain::event::Content;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{HostClaim, JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
@@ -73,12 +74,13 @@ impl<'a> Commands<'a> {
                 let room = self.core.rooms.name(&signal.room);
                 (OnReply::Refusal, Op::Room(room, RoomOp::RelaySignal(Box::new(relay))))
             }
-            Command::Media { room, peer: own, media } => {
+            Command::Media { room, peer: own, media, sfu } => {
                 self.spend_signal(now, peer, 0)?;
                 let room = self.core.rooms.name(&room);
-                let op = RoomOp::SetMedia { connection, peer: own.map(name), media };
-                (OnReply::Media { room: room.clone(), media }, Op::Room(room, op))
+                let op = RoomOp::SetMedia { connection, peer: own.map(name), media, sfu };
+                (OnReply::Media { room: room.clone(), media: Some(media), sfu }, Op::Room(room, op))
             }
+            Command::ReportFailure { room, peer: other } => self.report_failure(now, peer, &room, other)?,
             Command::SetStatus(status) => {
                 let op = UserOp::SetStatus { status, last_seen: None, by: Some(connection) };
                 (OnReply::Refusal, Op::User(self.core.net.identity(peer)?.user_name(), op))
@@ -165,6 +167,23 @@ impl<'a> Commands<'a> {
         Ok((OnReply::Left { room: room.clone(), other: other.map(Box::new) }, Op::Room(room, op)))
     }
 
+    fn report_failure(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        room: &str,
+        other: Cow<'_, str>,
+    ) -> Result<(OnReply, Op), Reject> {
+        self.spend_signal(now, peer, 0)?;
+        let (room, connection) = (self.core.rooms.name(room), self.core.net.id_of(peer));
+        // A recovered client that cannot use the media server is not to come back as one that can.
+        let then = match *other == *SFU {
+            true => OnReply::Media { room: room.clone(), media: None, sfu: Some(false) },
+            false => OnReply::Refusal,
+        };
+        Ok((then, Op::Room(room, RoomOp::ReportFailure { connection, peer: name(other) })))
+    }
+
     fn host_action(
         &mut self,
         peer: PeerKey,
@@ -175,12 +194,13 @@ impl<'a> Commands<'a> {
         let room = self.core.rooms.name(room);
         let on = match &action {
             HostAction::RemoveUser(user) => Some(user.as_ref().into()),
-            HostAction::Close | HostAction::SetLocked(_) => None,
+            HostAction::Close | HostAction::SetLocked(_) | HostAction::SetMode(_) => None,
         };
         let then = OnReply::HostAction(Box::new(HostRequest { room: room.clone(), action: action.as_str(), on }));
         let op = match action {
             HostAction::Close => RoomOp::Close { by },
             HostAction::SetLocked(is_locked) => RoomOp::SetLocked { by, is_locked },
+            HostAction::SetMode(wanted) => RoomOp::SetMode { by, wanted },
             HostAction::RemoveUser(user) => RoomOp::RemoveUser { by, user: name(user) },
         };
         Ok((then, Op::Room(room, op)))

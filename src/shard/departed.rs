@@ -129,7 +129,7 @@ impl SessionLog {
             put_number(bytes, since.map_or(0, |since| since.saturating_add(1)));
             put_text(bytes, peer.as_deref());
             put_text(bytes, display_name.as_deref());
-            bytes.push(u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2);
+            bytes.push(media.bits());
         }
         places.insert_unique(hash(key), place, |place| hash(key_at(bytes, *place)));
     }
@@ -172,7 +172,7 @@ fn position(brief: &mut CompactReader<'_>) -> Option<Position> {
     let (seq, since) = (brief.number()?, brief.number()?.checked_sub(1));
     let (peer, display_name) = (brief.text()?.map(Name::from), brief.text()?.map(Into::into));
     let media = brief.byte()?;
-    let media = MediaState { audio: media & 1 != 0, video: media & 2 != 0, screen: media & 4 != 0 };
+    let media = MediaState::from_bits(media);
     Some(Position { room, epoch, seq, since, peer, display_name, media })
 }
 
@@ -207,7 +207,7 @@ mod tests {
             since: (room.len() > 4).then_some(69_000),
             peer: Some("p".into()),
             display_name: None,
-            media: MediaState { audio: true, video: false, screen: true },
+            media: MediaState { audio: true, screen: true, sfu: true, ..MediaState::default() },
         }
     }
 

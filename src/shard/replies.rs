@@ -8,6 +8,7 @@ use crate::base::time::Now;
 use crate::connection::standing::HandshakeState;
 use crate::dialect::raw;
 use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
+use crate::domain::command::MediaState;
 use crate::domain::event::Joined;
 use crate::domain::history::{History, Marks};
 use crate::domain::op::{Op, Reply, RoomOp, Sent};
@@ -148,10 +149,7 @@ impl<'a> Replies<'a> {
             }
             (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
             (OnReply::Found, Ok(Reply::Marks(marks))) => self.send_marks(now, peer, id, &marks),
-            (OnReply::Media { room, media }, Ok(_)) => {
-                Appearances::on(self.core).set_media(now, peer, &room, media);
-                Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
-            }
+            (OnReply::Media { room, media, sfu }, Ok(_)) => self.media_changed(now, peer, id, &room, (media, sfu)),
             (OnReply::Refusal, Ok(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
             (
                 OnReply::Joined { .. }
@@ -168,6 +166,20 @@ impl<'a> Replies<'a> {
                 self.unexpected(now, peer, id);
             }
         }
+    }
+
+    fn media_changed(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        room: &str,
+        (media, sfu): (Option<MediaState>, Option<bool>),
+    ) {
+        Appearances::on(self.core).change_media(now, peer, room, |known| {
+            *known = MediaState { sfu: sfu.unwrap_or(known.sfu), ..media.unwrap_or(*known) };
+        });
+        Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done);
     }
 
     /// A join is refused, perhaps because its user may not make the room.

@@ -86,8 +86,8 @@ pub(super) enum OnReply {
         /// Its former appearance there.
         shown: Box<Appearance>,
     },
-    /// The peer sends other media in a room; only a refusal is passed on.
-    Media { room: Name, media: MediaState },
+    /// The peer sends other media in a room, or can use the media server or not; only a refusal is passed on.
+    Media { room: Name, media: Option<MediaState>, sfu: Option<bool> },
     /// Messages or receipts.
     Found,
     /// The messages after one that the client named, or the newest of the room if that is not known: this number of them.

@@ -14,6 +14,7 @@ use crate::connection::credentials::TokenCarriers;
 use crate::connection::origins::Origins;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
+use crate::domain::connection_mode::{ConnectionMode, ModeRules};
 use crate::domain::event::{Event, Joined, PeerName};
 use crate::domain::op::{RoomRules, Scope};
 use crate::domain::policy::Openness;
@@ -35,6 +36,7 @@ fn options() -> Options {
         connections_per_user: 0,
         rooms_per_user: 0,
         signal_bytes: 0,
+        mode: ModeRules::OFF,
         direct_bytes: 0,
         rest_per_minute: 0,
         hooks: crate::domain::hook::HookKinds::NONE,
@@ -312,6 +314,7 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
         participant_count: 1,
         epoch: "e".into(),
         seq: 0,
+        mode: ConnectionMode::P2p,
     };
     harness.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
     harness.turn();

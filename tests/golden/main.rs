@@ -52,6 +52,7 @@ conversations! {
     colon_recovery,
     colon_rooms,
     colon_rooms_refused,
+    connection_mode,
     create_on_join_always,
     create_on_join_never,
     create_on_join_seed,

@@ -44,6 +44,7 @@ fn each_op_has_a_script_of_its_name() {
     let own = [
         "announce",
         "count",
+        "return_mode",
         "since",
         "purge",
         "discard",

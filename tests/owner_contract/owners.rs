@@ -8,6 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, unbounded};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
+use switchboard::domain::connection_mode::ModeRules;
 use switchboard::domain::op::{Op, RoomRules, Scope};
 use switchboard::message::redis::RedisState;
 use switchboard::message::storage::{StorageCommand, StorageEvent};
@@ -42,6 +43,7 @@ pub(crate) fn rules() -> RoomRules {
         connections_per_user: 20,
         rooms_per_user: 0,
         signal_bytes: 0,
+        mode: ModeRules { is_on: true, p2p_max: 2, return_ms: 2_000 },
         direct_bytes: 0,
         rest_per_minute: 30,
         hooks: switchboard::domain::hook::HookKinds::NONE,

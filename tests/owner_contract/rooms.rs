@@ -6,6 +6,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
+use switchboard::domain::connection_mode::{ConnectionMode, SFU, WantedMode};
 use switchboard::domain::event::Content;
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
@@ -95,7 +96,8 @@ impl Chooser<'_> {
             _ => None,
         };
         let display_name = self.coin().then(|| "Display ü \"quoted\"".into());
-        let media = MediaState { audio: self.coin(), video: false, screen: self.pick(5) == 0 };
+        let (audio, screen, sfu) = (self.coin(), self.pick(5) == 0, self.pick(4) != 0);
+        let media = MediaState { audio, video: false, screen, sfu };
         JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0 }
     }
 
@@ -151,8 +153,10 @@ impl Chooser<'_> {
             }
             21 | 22 => {
                 let peer = (self.pick(4) == 0).then(|| self.peer_name(nodes));
-                let media = MediaState { audio: self.coin(), video: self.coin(), screen: false };
-                RoomOp::SetMedia { connection, peer, media }
+                let (audio, video) = (self.coin(), self.coin());
+                let media = MediaState { audio, video, ..MediaState::default() };
+                let sfu = (self.pick(3) == 0).then(|| self.coin());
+                RoomOp::SetMedia { connection, peer, media, sfu }
             }
             23 | 24 => RoomOp::SetTyping { connection, is_typing: self.coin() },
             25 => RoomOp::ListTypists { connection },
@@ -177,6 +181,15 @@ impl Chooser<'_> {
                 0 => RoomOp::RemoveUser { by: self.claim(by), user: identity(self.pick(4)).user_name() },
                 1 => RoomOp::SetLocked { by: self.claim(by), is_locked: self.coin() },
                 _ => RoomOp::RemoveParticipant { by, connection: self.coin().then_some(connection) },
+            },
+            37 => match self.pick(3) {
+                0 => RoomOp::ReportFailure { connection, peer: SFU.into() },
+                1 => RoomOp::ReportFailure { connection, peer: self.peer_name(nodes) },
+                _ => {
+                    let modes = [ConnectionMode::P2p, ConnectionMode::Sfu].map(WantedMode::Always);
+                    let wanted = if self.coin() { WantedMode::Auto } else { modes[self.pick(2)] };
+                    RoomOp::SetMode { by: self.claim(by), wanted }
+                }
             },
             34 if self.coin() => RoomOp::Describe { by },
             34 => {

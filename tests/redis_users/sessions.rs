@@ -27,7 +27,7 @@ fn session(expires_at: Option<u64>, seq: u64) -> Session {
             seq,
             peer: Some("p".into()),
             display_name: None,
-            media: MediaState { audio: true, video: false, screen: true },
+            media: MediaState { audio: true, video: false, screen: true, sfu: true },
         }],
     }
 }

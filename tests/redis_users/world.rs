@@ -8,6 +8,7 @@ use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
+use switchboard::domain::connection_mode::ModeRules;
 use switchboard::domain::event::{Content, Event};
 use switchboard::domain::op::{JoinRoom, Op, Reply, RoomOp, RoomRules, Scope, UserOp};
 use switchboard::domain::presence::DisconnectKind;
@@ -41,6 +42,7 @@ pub(crate) fn rules() -> RoomRules {
         connections_per_user: 3,
         rooms_per_user: 0,
         signal_bytes: 0,
+        mode: ModeRules::OFF,
         direct_bytes: 0,
         rest_per_minute: 4,
         hooks: switchboard::domain::hook::HookKinds::NONE,

@@ -57,7 +57,8 @@ fn command<'a>(
         | RequestName::Offer
         | RequestName::Answer
         | RequestName::IceCandidate
-        | RequestName::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
+        | RequestName::MediaStateChanged
+        | RequestName::ConnectionFailed => return events::shared(request.name(), arguments, content_bytes),
         RequestName::JoinRoom | RequestName::LeaveRoom => return membership(request, arguments),
         _ => {}
     }

@@ -23,6 +23,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
             came_or_went(out, "userLeftRoom", identity.user(), room, now)
         }
         Event::Signal(signaled) => events::signal(out, signaled, now),
+        Event::Mode { room, change } => events::mode_changed(out, room, *change, now),
         Event::Message(message) => new_message(out, message),
         Event::Direct(direct) => events::direct(out, direct),
         Event::Typing { room, by, is_typing, .. } => emit_object(out, "userTyping", |object| {
@@ -142,6 +143,7 @@ mod tests {
                     .to_owned(),
             ),
             None,
+            Some(samples::MODE_CHANGED.to_owned()),
             Some(format!(
                 r#"["newMessage",{{"id":"{MESSAGE_ID}","content":"Hello, world!","sender":"user-uuid","roomId":"chat-uuid","timestamp":{AT},"seq":8}}]"#
             )),

@@ -96,7 +96,8 @@ fn command<'a>(
         | RequestName::Offer
         | RequestName::Answer
         | RequestName::IceCandidate
-        | RequestName::MediaStateChanged => return events::shared(request.name(), arguments, content_bytes),
+        | RequestName::MediaStateChanged
+        | RequestName::ConnectionFailed => return events::shared(request.name(), arguments, content_bytes),
         _ => {}
     }
     let fields: Fields<'_> = events::fields_of(request.name(), &mut arguments)?;

@@ -32,6 +32,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         }
         Event::Info(info) | Event::Updated(info) => emit_object(out, "room:info", |object| room_info(object, info)),
         Event::Signal(signaled) => events::signal(out, signaled, now),
+        Event::Mode { room, change } => events::mode_changed(out, room, *change, now),
         // Receipts are announced to the room, not to the message's sender.
         Event::Media { .. } | Event::Receipt { .. } => return false,
         // The user has other connections in the room.

@@ -231,6 +231,7 @@ fn each_event_is_told_to_the_letter() {
                 .to_owned(),
         ),
         None,
+        Some(samples::MODE_CHANGED.to_owned()),
         Some(format!(
             r#"["message:new",{{"id":"{MESSAGE_ID}","content":"Hello, world!","type":"text","chatId":"chat-uuid","userId":"user-uuid","createdAt":{AT},"user":{{"id":"user-uuid","username":"username"}},"seq":8}}]"#
         )),

@@ -12,6 +12,7 @@ use crate::codec::engineio::Version;
 use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
+use crate::domain::connection_mode::{ConnectionMode, ModeChange, ModeReason};
 use crate::domain::event::{
     Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo, Signaled,
 };
@@ -63,12 +64,29 @@ pub(crate) fn connection() -> ConnectionId {
 
 pub(crate) fn joined() -> Joined {
     let peer = PeerName::Own(connection());
-    Joined { room: room(), peer, peers: Vec::new(), participant_count: 5, epoch: "k3j5xq2a".into(), seq: 7 }
+    Joined {
+        room: room(),
+        peer,
+        peers: Vec::new(),
+        participant_count: 5,
+        epoch: "k3j5xq2a".into(),
+        seq: 7,
+        mode: ConnectionMode::P2p,
+    }
 }
 
 fn peer() -> PeerView {
     let name = PeerName::Own(connection());
     PeerView { name, display_name: None, identity: user(), media: MediaState::default() }
+}
+
+/// [`mode_change`], in all dialects of Socket.IO.
+pub(crate) const MODE_CHANGED: &str = r#"["connection-mode-changed",{"type":"connection-mode-changed","roomId":"chat-uuid","connectionMode":"sfu","previous":"p2p","reason":"participants","timestamp":1736458200000}]"#;
+
+/// A room's media go through a media server.
+pub(crate) fn mode_change() -> ModeChange {
+    let (mode, previous) = (ConnectionMode::Sfu, ConnectionMode::P2p);
+    ModeChange { mode, previous, reason: ModeReason::Participants }
 }
 
 /// A message in a room.
@@ -157,6 +175,7 @@ pub(crate) fn all() -> Vec<Event> {
         Event::Updated(Arc::new(info())),
         Event::Signal(Box::new(signaled)),
         Event::Media { room: room(), peer: peer().name, media: MediaState::default() },
+        Event::Mode { room: room(), change: mode_change() },
         Event::Message(Arc::new(message(hello()))),
         direct(Some("system"), r#"{"message":"Welcome to our platform!","level":"info"}"#),
         Event::Typing { room: room(), by: user(), display_name: None, is_typing: true },

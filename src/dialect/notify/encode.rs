@@ -13,6 +13,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Direct(direct) => events::direct(out, direct),
         Event::Signal(signaled) => events::signal(out, signaled, now),
+        Event::Mode { room, change } => events::mode_changed(out, room, *change, now),
         Event::Joined(_)
         | Event::Left { .. }
         | Event::PeerJoined { .. }
@@ -81,6 +82,7 @@ mod tests {
         for event in samples::all() {
             match event {
                 Event::Signal(_) => assert_eq!(told(&event).as_deref(), Some(offer)),
+                Event::Mode { .. } => assert_eq!(told(&event).as_deref(), Some(samples::MODE_CHANGED)),
                 Event::Direct(_) => {}
                 other => assert_eq!(told(&other), None, "{other:?}"),
             }

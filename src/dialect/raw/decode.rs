@@ -3,6 +3,7 @@
 //! The object is first split into unread fields, then each is decoded as the request's type needs it. So a refusal
 //! names the wrong field and carries the `requestId`, and fields that a type does not have are not decoded.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -11,11 +12,12 @@ use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
     self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, required,
-    status, text, whole,
+    sfu, status, text, whole,
 };
 use crate::domain::command::{
-    Command, Draft, Has, HostAction, Join, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo,
+    Command, Draft, Has, HostAction, Join, MediaState, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo,
 };
+use crate::domain::connection_mode::WantedMode;
 use crate::domain::reject::{Code, Reject};
 
 /// A command and its `requestId`.
@@ -69,6 +71,9 @@ fields! {
     host_secret = "hostSecret",
     user_id = "userId",
     is_locked = "isLocked",
+    sfu = "sfu",
+    mode = "mode",
+    reason = "reason",
 }
 
 /// Reads one frame. `content_bytes` bounds a message's content.
@@ -129,12 +134,7 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         Ok(Command::Host { room: room()?, action, secret })
     };
     match kind {
-        "join-room" => Ok(Command::Join(Join {
-            room: room()?,
-            peer: name("peerId", fields.peer_id)?,
-            display_name: display_name(fields.display_name)?,
-            media: media(fields.media_state)?.unwrap_or_default(),
-        })),
+        "join-room" => join(fields, room()?),
         "leave-room" => Ok(Command::Leave {
             room: room()?,
             peer: name("peerId", fields.peer_id)?,
@@ -147,11 +147,9 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "answer" => signal(Signal::Answer, "answer", present(fields.answer)),
         // Browsers end the candidates with `null` (WebRTC §4.8.2).
         "ice-candidate" => signal(Signal::Candidate, "candidate", fields.candidate),
-        "media-state-changed" => Ok(Command::Media {
-            room: room()?,
-            peer: name("peerId", fields.peer_id)?,
-            media: required("mediaState", media(fields.media_state)?)?,
-        }),
+        "media-state-changed" => media_change(fields, room()?),
+        "connection-failed" => failure(fields, room()?),
+        "connection-mode" => host(HostAction::SetMode(wanted_mode(fields.mode)?)),
         "message" => Ok(Command::Send { target: target(fields)?, draft: draft(fields, content_bytes)? }),
         "presence" => status(fields.status).map(Command::SetStatus),
         "typing" => {
@@ -178,6 +176,32 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
             Err(Reject::new(Code::UnknownType, format!("Unknown message type {shown:?}")))
         }
     }
+}
+
+fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reject> {
+    let (media, sfu) = (media(fields.media_state)?.unwrap_or_default(), sfu(fields.sfu)?.unwrap_or_default());
+    Ok(Command::Join(Join {
+        room,
+        peer: name("peerId", fields.peer_id)?,
+        display_name: display_name(fields.display_name)?,
+        media: MediaState { sfu, ..media },
+    }))
+}
+
+fn media_change<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reject> {
+    let media = required("mediaState", media(fields.media_state)?)?;
+    Ok(Command::Media { room, peer: name("peerId", fields.peer_id)?, media, sfu: sfu(fields.sfu)? })
+}
+
+/// The reason is for the logs of clients.
+fn failure<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reject> {
+    label("reason", fields.reason)?;
+    Ok(Command::ReportFailure { room, peer: required("toPeerId", name("toPeerId", fields.to_peer_id)?)? })
+}
+
+fn wanted_mode(value: Option<&str>) -> Result<WantedMode, Reject> {
+    let mode = required("mode", text("mode", value)?)?;
+    WantedMode::parse(&mode).ok_or_else(|| Reject::invalid("mode must be one of auto, p2p, sfu"))
 }
 
 fn target<'a>(fields: &Fields<'a>) -> Result<MessageTarget<'a>, Reject> {
@@ -229,7 +253,6 @@ fn positions(value: Option<&str>) -> Result<Vec<Has>, Reject> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::command::MediaState;
 
     fn refusal(text: &str) -> (Code, String) {
         let fault = decode(text, 16).expect_err(text);

@@ -4,6 +4,7 @@ use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::domain::command::{MediaState, Opaque, ReceiptKind, Signal};
+use crate::domain::connection_mode::ModeChange;
 use crate::domain::event::{
     Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo, Signaled, shown_name,
 };
@@ -44,6 +45,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             media_state(&mut object, *media);
             end(&mut object, None, now);
         }
+        Event::Mode { room, change } => mode_changed(out, room, *change, now),
         Event::Message(sent) => message(out, sent),
         Event::Direct(sent) => direct(out, sent),
         Event::Typing { room, by, display_name, is_typing } => {
@@ -108,8 +110,16 @@ pub fn joined(out: &mut Vec<u8>, joined: &Joined, ice_servers: &str, request: Op
     peers(&mut object, &joined.peers);
     object.number("participantCount", joined.participant_count as u64);
     object.raw("iceServers", ice_servers);
-    object.string("epoch", &joined.epoch).number("seq", joined.seq).plain("connectionMode", "p2p");
+    object.string("epoch", &joined.epoch).number("seq", joined.seq).plain("connectionMode", joined.mode.as_str());
     end(&mut object, request, now);
+}
+
+/// Media take another way between the callers of a room.
+pub fn mode_changed(out: &mut Vec<u8>, room: &str, change: ModeChange, now: Now) {
+    let mut object = begin(out, "connection-mode-changed");
+    object.string("roomId", room).plain("connectionMode", change.mode.as_str());
+    object.plain("previous", change.previous.as_str()).plain("reason", change.reason.as_str());
+    end(&mut object, None, now);
 }
 
 /// The answer to a leave.
@@ -185,6 +195,7 @@ fn back_in(out: &mut Vec<u8>, outcome: &Result<Returned, Reject>) {
             named(&mut object, "peerId", &returned.joined.peer);
             peers(&mut object, &returned.joined.peers);
             object.number("participantCount", returned.joined.participant_count as u64);
+            object.plain("connectionMode", returned.joined.mode.as_str());
         }
         Err(reject) => {
             object.bool("recovered", false).list("messages", &[] as &[Message], message);
@@ -321,6 +332,9 @@ fn media_state(object: &mut Object<'_>, media: MediaState) {
         let mut object = Object::begin(out);
         object.bool("audio", media.audio).bool("video", media.video).bool("screen", media.screen).end();
     });
+    if media.sfu {
+        object.number("sfu", 1);
+    }
 }
 
 fn begin<'a>(out: &'a mut Vec<u8>, kind: &str) -> Object<'a> {

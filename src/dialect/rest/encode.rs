@@ -125,7 +125,7 @@ fn meeting(out: &mut Vec<u8>, view: &RoomView, site: &Site<'_>) {
         object.string("joinLink", &join_link(site, &view.room));
         object.string("name", name(view)).bool("isPrivate", view.profile.is_private).end();
     });
-    object.string("connectionMode", "p2p").number("participantCount", view.participant_count as u64);
+    object.string("connectionMode", view.mode.as_str()).number("participantCount", view.participant_count as u64);
     object.list("peers", &view.peers, peer).end();
 }
 
@@ -246,6 +246,7 @@ mod tests {
     use crate::base::ids::{ConnectionId, ConnectionPlace};
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
+    use crate::domain::connection_mode::ConnectionMode;
     use crate::domain::event::PeerName;
     use crate::domain::op::Profile;
 
@@ -261,6 +262,7 @@ mod tests {
             host: "ann".into(),
             created_at: NEW_YEAR_2024,
             last_activity: NEW_YEAR_2024 + 1,
+            mode: ConnectionMode::P2p,
             participant_count: 2,
             peers: Vec::new(),
         }
@@ -321,7 +323,7 @@ mod tests {
             name,
             display_name: display_name.map(Into::into),
             identity: identity.clone(),
-            media: MediaState { audio: true, video: true, screen: false },
+            media: MediaState { audio: true, video: true, ..MediaState::default() },
         };
         let mut view = view(seed_meeting());
         view.peers = vec![

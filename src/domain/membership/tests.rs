@@ -9,6 +9,7 @@ use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
+use crate::domain::connection_mode::ModeRules;
 use crate::domain::op::{AddressedEvent, Audience, LogTerms, RoomOp, RoomRules, Scope};
 use crate::domain::reject::Code;
 
@@ -185,6 +186,7 @@ impl RoomFixture {
             connections_per_user: 0,
             rooms_per_user: 0,
             signal_bytes: 0,
+            mode: ModeRules::OFF,
             direct_bytes: 0,
             rest_per_minute: 0,
             hooks: crate::domain::hook::HookKinds::NONE,

@@ -7,6 +7,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::domain::connection_mode::ModeRules;
 use crate::domain::event::Event;
 use crate::domain::hook::{HookEvent, HookKinds};
 use crate::domain::record::Record;
@@ -77,6 +78,8 @@ pub struct RoomRules {
     pub signal_bytes: usize,
     /// Bytes of direct messages that may wait for a user; 0 is unlimited.
     pub direct_bytes: usize,
+    /// When rooms change their connection mode.
+    pub mode: ModeRules,
     /// REST requests per user and minute; 0 is unlimited.
     pub rest_per_minute: u32,
     /// The kinds of hook events that are made; with the counterpart of each.

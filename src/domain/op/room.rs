@@ -7,6 +7,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal};
+use crate::domain::connection_mode::{ConnectionMode, WantedMode};
 use crate::domain::event::{Content, PeerView};
 use crate::domain::history::HistoryRange;
 use crate::domain::people::UsersPage;
@@ -61,6 +62,15 @@ pub enum RoomOp {
         peer: Option<Name>,
         /// The new state.
         media: MediaState,
+        /// Whether it can use a media server; as before when absent.
+        sfu: Option<bool>,
+    },
+    /// Notes that a member cannot connect to another one, or to the media server.
+    ReportFailure {
+        /// The reporting connection.
+        connection: ConnectionId,
+        /// The peer id of the other, or [`crate::domain::connection_mode::SFU`].
+        peer: Name,
     },
     /// Sends a message to the room or to one of its peers.
     Send(Box<SendMessage>),
@@ -145,6 +155,13 @@ pub enum RoomOp {
         /// Whether it is locked.
         is_locked: bool,
     },
+    /// Has the room's media go from peer to peer or through a media server.
+    SetMode {
+        /// The host or an admin.
+        by: HostClaim,
+        /// The mode.
+        wanted: WantedMode,
+    },
     /// Reads the room.
     Describe {
         /// The requesting user.
@@ -196,6 +213,16 @@ impl RoomOp {
             Self::Update { adopts, .. } => *adopts,
             op => op.is_of_backend(),
         }
+    }
+
+    /// Whether it may change the connection mode of the room's call.
+    pub fn concerns_call(&self) -> bool {
+        self.is_arrival()
+            || self.is_departure()
+            || matches!(
+                self,
+                Self::RelaySignal(_) | Self::SetMedia { .. } | Self::ReportFailure { .. } | Self::SetMode { .. }
+            )
     }
 
     /// Whether it ends memberships, but not the room.
@@ -410,6 +437,8 @@ pub struct RoomView {
     pub last_activity: u64,
     /// The number of its members.
     pub participant_count: usize,
+    /// The way that media take between its callers.
+    pub mode: ConnectionMode,
     /// The first of them, at most `rooms.announce_limit`.
     pub peers: Vec<PeerView>,
 }

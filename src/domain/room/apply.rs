@@ -2,6 +2,7 @@
 
 use crate::base::time::Now;
 use crate::domain::access::Identity;
+use crate::domain::call;
 use crate::domain::event::{Event, LeaveCause};
 use crate::domain::op::{HostClaim, OpContext, ProfileChange, Reply, RoomOp, RoomRules};
 use crate::domain::record::{MadeRoom, Record};
@@ -12,13 +13,31 @@ impl Room {
     /// Applies one operation and returns its reply; its events and records are listed in `context`.
     pub fn apply(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.touch(context.now);
+        let concerns_call = op.concerns_call();
+        let outcome = self.dispatch(op, context);
+        if concerns_call {
+            call::settle(self, context);
+        }
+        outcome
+    }
+
+    fn dispatch(&mut self, op: RoomOp, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         match op {
             RoomOp::Create { .. } => Err(Reject::room_id_in_use()),
-            RoomOp::Join(join) => self.join(*join, context).map(Reply::Joined),
+            RoomOp::Join(join) => {
+                let connection = join.connection;
+                let joined = self.join(*join, context)?;
+                call::tell_to(self, connection, context);
+                Ok(Reply::Joined(joined))
+            }
             RoomOp::Leave { connection, by, peer } => self.leave(connection, &by, peer.as_deref(), context),
             RoomOp::RemoveMember { connection } => self.remove_connection(connection, context),
             RoomOp::RelaySignal(signal) => self.relay(*signal, context),
-            RoomOp::SetMedia { connection, peer, media } => self.set_media(connection, peer.as_deref(), media, context),
+            RoomOp::SetMedia { connection, peer, media, sfu } => {
+                self.set_media(connection, peer.as_deref(), (media, sfu), context)
+            }
+            RoomOp::ReportFailure { connection, peer } => call::report_failure(self, connection, &peer, context),
+            RoomOp::SetMode { by, wanted } => call::set_mode(self, &by, wanted, context),
             RoomOp::Send(message) => self.send(*message, context),
             RoomOp::SetTyping { connection, is_typing } => self.set_typing(connection, is_typing, context),
             RoomOp::ListTypists { connection } => self.typists(connection),
@@ -40,7 +59,10 @@ impl Room {
                 self.remove_user(&user, None, LeaveCause::Removed, context)
             }
             RoomOp::SetLocked { by, is_locked } => self.set_locked(&by, is_locked),
-            RoomOp::Describe { by } => self.describe(&by, context),
+            RoomOp::Describe { by } => {
+                self.check_admits(&by)?;
+                Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
+            }
             RoomOp::Close { by } => self.close(&by, context),
         }
     }
@@ -114,11 +136,6 @@ impl Room {
         (adopts || self.profile.is_some()).then_some(()).ok_or_else(Reject::no_profile)
     }
 
-    fn describe(&self, by: &Identity, context: &OpContext<'_>) -> Result<Reply, Reject> {
-        self.check_admits(by)?;
-        Ok(Reply::Room(Box::new(self.view(context.rules.announce_limit))))
-    }
-
     fn close(&mut self, by: &HostClaim, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.check_host(by, Reject::close_forbidden)?;
         let reason =
@@ -128,7 +145,7 @@ impl Room {
     }
 
     /// Rejects what only the host and admins may do.
-    fn check_host(&self, by: &HostClaim, otherwise: fn() -> Reject) -> Result<(), Reject> {
+    pub(in crate::domain) fn check_host(&self, by: &HostClaim, otherwise: fn() -> Reject) -> Result<(), Reject> {
         self.is_host(by).then_some(()).ok_or_else(otherwise)
     }
 

@@ -7,6 +7,7 @@ use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::domain::access::Roles;
+use crate::domain::connection_mode::ModeRules;
 use crate::domain::op::{RoomRules, Scope};
 
 const GRACE_MS: u64 = 3_000;
@@ -60,6 +61,7 @@ impl UserFixture {
             connections_per_user: 3,
             rooms_per_user: 0,
             signal_bytes: 0,
+            mode: ModeRules::OFF,
             direct_bytes: 0,
             rest_per_minute: 0,
             hooks: crate::domain::hook::HookKinds::NONE,

@@ -323,6 +323,7 @@ impl Parts<'_> {
             DeferredTask::PublishStats(name) => rooms.publish_stats(turn, &name),
             DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
             DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
+            DeferredTask::ReturnMode(name) => rooms.return_mode(turn, &name),
             DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
             DeferredTask::RequestDirects(name) => directs.request(turn, users, &name),
         }

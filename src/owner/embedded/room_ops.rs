@@ -8,6 +8,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
+use crate::domain::call;
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::record::Record;
@@ -142,6 +143,15 @@ impl RoomStore {
             if let Some(at) = room.typing_due() {
                 turn.defer(at, DeferredTask::EndTyping(name));
             }
+            turn.publish(room, false);
+        }
+    }
+
+    /// [`DeferredTask::ReturnMode`].
+    pub(super) fn return_mode(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        if let Some(room) = self.rooms.get_mut(name) {
+            call::return_to_p2p(room, &mut turn.context());
+            turn.defer_room(room);
             turn.publish(room, false);
         }
     }

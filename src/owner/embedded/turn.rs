@@ -12,6 +12,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::dialect::encoded_event::EncodedEvent;
+use crate::domain::call;
 use crate::domain::event::Event;
 use crate::domain::hook::{HookChange, HookEvent, HookKind};
 use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, RoomRules};
@@ -42,6 +43,8 @@ pub(super) enum DeferredTask {
     PublishStats(Name),
     PublishOnline(Name),
     EndTyping(Name),
+    /// Have the media of the room's callers go from peer to peer again, if that is due.
+    ReturnMode(Name),
     GoOffline(Name),
     RequestDirects(Name),
 }
@@ -216,6 +219,9 @@ impl Turn<'_> {
         }
         if let Some(at) = room.typing_due() {
             self.defer(at, DeferredTask::EndTyping(room.id.clone()));
+        }
+        if let Some(at) = call::due(room) {
+            self.defer(at, DeferredTask::ReturnMode(room.id.clone()));
         }
         if room.uncounted {
             self.defer(self.next_multiple(STATS_EVERY_MS), DeferredTask::PublishStats(room.id.clone()));

@@ -23,6 +23,7 @@ mod calls;
 mod cluster;
 mod deadlines;
 mod directory;
+mod mode;
 mod quota;
 mod revocations;
 mod rooms;

@@ -112,6 +112,12 @@ scripts! { ALL:
     REMOVE_USER = room "remove_user";
     /// [`crate::domain::op::RoomOp::SetLocked`].
     SET_LOCKED = room "set_locked";
+    /// [`crate::domain::op::RoomOp::ReportFailure`].
+    REPORT_FAILURE = room "report_failure";
+    /// [`crate::domain::op::RoomOp::SetMode`].
+    SET_MODE = room "set_mode";
+    /// Has media go from peer to peer again, if that is due.
+    RETURN_MODE = room "return_mode";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::command::MediaState;
 use crate::domain::op::Reply;
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::SessionOp;
@@ -21,7 +22,7 @@ use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::schema::LIVE_SESSION_MS;
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::wire::{self, WireConnectionId, media_bits};
+use crate::owner::redis::wire::{self, WireConnectionId};
 
 /// The operation that a call on a session does.
 pub(super) enum SessionCall {
@@ -77,7 +78,7 @@ impl From<Session> for WireSession {
     fn from(session: Session) -> Self {
         let position = |at: Position| {
             let Position { room, epoch, seq, peer, display_name, media, since } = at;
-            WirePosition { room, epoch, seq, since, peer, display_name, media: media_bits(media) }
+            WirePosition { room, epoch, seq, since, peer, display_name, media: media.bits() }
         };
         Self {
             user: session.user,
@@ -93,7 +94,7 @@ impl WireSession {
     fn into_session(self, token: TokenHash) -> Session {
         let position = |at: WirePosition| {
             let WirePosition { room, epoch, seq, since, peer, display_name, media } = at;
-            Position { room, epoch, seq, since, peer, display_name, media: wire::media(media) }
+            Position { room, epoch, seq, since, peer, display_name, media: MediaState::from_bits(media) }
         };
         let (connected_at, active_at, ends) = self.at;
         Session {
@@ -174,7 +175,7 @@ mod tests {
             since,
             peer: peer.map(Into::into),
             display_name: shown.map(Into::into),
-            media: wire::media(bits),
+            media: MediaState::from_bits(bits),
         })
     }
 

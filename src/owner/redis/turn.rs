@@ -8,6 +8,7 @@ use smallvec::smallvec;
 use crate::base::Name;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::domain::connection_mode::ModeRules;
 use crate::domain::event::Event;
 use crate::domain::op::{Reply, RoomRules, Scope};
 use crate::domain::reject::Reject;
@@ -100,9 +101,11 @@ impl NodeState {
 
     /// The rules of rooms, as scripts take them.
     pub(super) fn room_rules(&self) -> Bytes {
-        let RoomRules { announce_limit, max_participants, history, keep_ms, .. } = &*self.rules;
+        let RoomRules { announce_limit, max_participants, history, keep_ms, mode, .. } = &*self.rules;
         let (keeps, most) = (u8::from(*history), self.settings.keep_messages);
-        text(format!("{announce_limit},{max_participants},{keeps},{most},{keep_ms}"))
+        let ModeRules { is_on, p2p_max, return_ms } = mode;
+        let has_modes = u8::from(*is_on);
+        text(format!("{announce_limit},{max_participants},{keeps},{most},{keep_ms},{has_modes},{p2p_max},{return_ms}"))
     }
 
     /// Nodes that can answer a query: this one, and the live ones while Redis answers.

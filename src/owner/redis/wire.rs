@@ -17,6 +17,7 @@ use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
 use crate::domain::op::PresenceView;
 use crate::message::redis::Bytes;
+use crate::owner::redis::mode::{WireModeChange, mode};
 
 /// An identity: user id, user name, e-mail address (empty: none), roles as bits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,7 +146,7 @@ pub(super) struct WireMember {
     pub(super) display_name: Option<Name>,
     #[serde(rename = "w")]
     pub(super) identity: WireIdentity,
-    /// The media that it sends, as bits.
+    /// Its media, as [`MediaState::bits`]; the script adds 16 once it has sent a signal.
     #[serde(rename = "v")]
     pub(super) media: u8,
     /// 1 for a Socket.IO peer.
@@ -165,7 +166,7 @@ impl WireMember {
             name: self.name(),
             display_name: self.display_name,
             identity: self.identity.into(),
-            media: media(self.media),
+            media: MediaState::from_bits(self.media),
         }
     }
 
@@ -295,6 +296,8 @@ pub(super) enum WireEvent {
     /// Number of users online, and the first of them.
     Present(usize, Vec<WirePresence>),
     Media(Box<WireMember>),
+    /// The connection mode has changed.
+    Mode(WireModeChange),
     Typing {
         #[serde(rename = "w")]
         identity: WireIdentity,
@@ -393,6 +396,9 @@ pub(super) struct WireJoinView {
     member_count: usize,
     #[serde(rename = "s")]
     seq: u64,
+    /// 1 if media go through a media server.
+    #[serde(rename = "cm", default)]
+    is_sfu: u8,
     /// The other members, or a sample of them.
     #[serde(rename = "l")]
     members: Vec<WireMember>,
@@ -412,6 +418,7 @@ impl WireJoinView {
             participant_count: self.member_count,
             epoch: (*self.epoch).into(),
             seq: self.seq,
+            mode: mode(self.is_sfu == 1),
         }
     }
 }
@@ -456,17 +463,12 @@ pub(super) struct ReplyHeader<'a> {
     pub(super) due_counts: u8,
     #[serde(rename = "e", default, borrow)]
     pub(super) epoch: &'a str,
+    /// After this many milliseconds the connection mode may go back.
+    #[serde(rename = "cr", default)]
+    pub(super) mode_returns_ms: Option<u64>,
     /// 1 if a return has not been done: the answer has the first of the missed messages only.
     #[serde(rename = "more", default)]
     pub(super) is_portion: u8,
-}
-
-pub(super) fn media_bits(media: MediaState) -> u8 {
-    u8::from(media.audio) | u8::from(media.video) << 1 | u8::from(media.screen) << 2
-}
-
-pub(super) fn media(bits: u8) -> MediaState {
-    MediaState { audio: bits & 1 != 0, video: bits & 2 != 0, screen: bits & 4 != 0 }
 }
 
 pub(super) fn json(value: &impl Serialize) -> Bytes {

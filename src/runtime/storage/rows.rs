@@ -198,7 +198,7 @@ struct PositionText<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<std::borrow::Cow<'a, str>>,
     /// Microphone, camera, screen.
-    media: [bool; 3],
+    media: Vec<bool>,
 }
 
 pub(super) fn rooms_column(rooms: &[Position]) -> String {
@@ -209,9 +209,24 @@ pub(super) fn rooms_column(rooms: &[Position]) -> String {
         since: position.since,
         peer: position.peer.clone(),
         name: position.display_name.as_deref().map(Into::into),
-        media: [position.media.audio, position.media.video, position.media.screen],
+        media: media_flags(position.media),
     });
     serde_json::to_string(&texts.collect::<Vec<_>>()).expect("texts, numbers and booleans have a JSON form")
+}
+
+fn media_flags(media: MediaState) -> Vec<bool> {
+    let MediaState { audio, video, screen, sfu } = media;
+    let mut flags = vec![audio, video, screen];
+    // Rows without it are those of earlier versions, which read three.
+    if sfu {
+        flags.push(sfu);
+    }
+    flags
+}
+
+fn media_of(flags: &[bool]) -> MediaState {
+    let flag = |at: usize| flags.get(at).copied().unwrap_or_default();
+    MediaState { audio: flag(0), video: flag(1), screen: flag(2), sfu: flag(3) }
 }
 
 fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
@@ -224,7 +239,7 @@ fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
         since: text.since,
         peer: text.peer,
         display_name: text.name.map(Into::into),
-        media: MediaState { audio: text.media[0], video: text.media[1], screen: text.media[2] },
+        media: media_of(&text.media),
     };
     Ok(texts.into_iter().map(position).collect())
 }

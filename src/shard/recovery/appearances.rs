@@ -37,13 +37,19 @@ impl<'a> Appearances<'a> {
         }
     }
 
-    /// Notes that a member sends other media.
-    pub(in crate::shard) fn set_media(&mut self, now: Now, peer: PeerKey, room: &str, media: MediaState) {
+    /// Notes that the media of a member have changed.
+    pub(in crate::shard) fn change_media(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        room: &str,
+        change: impl FnOnce(&mut MediaState),
+    ) {
         if self.core.recovers()
             && let Some(at) = self.core.rooms.find(room)
             && rooms_of(&self.core.net, peer).contains(&at)
         {
-            self.core.recovery.appearances.entry((peer, at)).or_default().media = media;
+            change(&mut self.core.recovery.appearances.entry((peer, at)).or_default().media);
             KeptSessions::on(self.core).note(now, peer);
         }
     }

@@ -6,6 +6,7 @@ use crate::connection::conn::Conn;
 use crate::connection::peer::SocketIoPeer;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
+use crate::domain::connection_mode::ConnectionMode;
 use crate::domain::event::{Content, Message};
 use crate::message::OwnerMessage;
 use crate::shard::recovery::sessions::KeptSessions;
@@ -63,6 +64,7 @@ impl Harness {
             participant_count: 1,
             epoch: epoch.into(),
             seq: 0,
+            mode: ConnectionMode::P2p,
         };
         self.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
         self.turn();

@@ -9,6 +9,7 @@ use switchboard::connection::credentials::TokenCarriers;
 use switchboard::connection::origins::Origins;
 use switchboard::connection::standing::Notices;
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
+use switchboard::domain::connection_mode::ModeRules;
 use switchboard::domain::monitoring::Load;
 use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::domain::policy::Openness;
@@ -31,6 +32,7 @@ pub fn rules() -> RoomRules {
         connections_per_user: 0,
         rooms_per_user: 0,
         signal_bytes: 0,
+        mode: ModeRules::OFF,
         direct_bytes: 0,
         rest_per_minute: 0,
         hooks: switchboard::domain::hook::HookKinds::NONE,

@@ -1,6 +1,7 @@
 //! Each answer, field by field and in the seed's order, with the seed's values.
 
 use super::*;
+use crate::domain::connection_mode::ConnectionMode;
 use crate::domain::monitoring::{
     HealthReport, Incident, Level, MessageStats, Metrics, Overview, PresenceStats, SessionStats,
 };
@@ -25,6 +26,7 @@ fn view() -> RoomView {
         host: "user-uuid".into(),
         created_at: 0,
         last_activity: NOW.wall,
+        mode: ConnectionMode::P2p,
         participant_count: 3,
         peers: Vec::new(),
     }

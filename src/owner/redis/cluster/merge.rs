@@ -351,6 +351,7 @@ pub(super) fn merge_shards(query: Option<&Query>, all: &mut Reply, part: Reply) 
 mod tests {
     use super::*;
     use crate::base::ids::ConnectionPlace;
+    use crate::domain::connection_mode::ConnectionMode;
     use crate::domain::op::Profile;
     use crate::domain::query::RoomRoster;
 
@@ -367,6 +368,7 @@ mod tests {
             host: host.into(),
             created_at: 0,
             last_activity: 0,
+            mode: ConnectionMode::P2p,
             participant_count: 0,
             peers: Vec::new(),
         };

@@ -18,6 +18,7 @@ for at = 7, #ARGV do
       return done('"x":"' .. refused .. '"')
     end
     tell('@' .. seat.c, '{"you":{"e":"' .. room.epoch .. '",' .. answer[1] .. table.concat(answer[2], ',') .. answer[3] .. '}}')
+    tell_mode_to(seat)
     hand(seat, '{"enter":{"e":"' .. room.epoch .. '","n":' .. room.number .. ',"s":' .. room.seq ..
       ',"z":' .. room.generation .. '}}')
   end

@@ -16,4 +16,5 @@ if why then
 end
 touch()
 local answer, refused = join(seat, is_admin)
+if answer then tell_mode_to(seat) end
 return done(answer or '"x":"' .. refused .. '"')

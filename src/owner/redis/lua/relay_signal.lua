@@ -16,5 +16,10 @@ if load > 0 then
   if level > SIGNALS_MS then return refuse('signals_full:' .. level - SIGNALS_MS) end
   call('SET', load_key, '', 'PX', level)
 end
+if has_modes and seat.v < 16 then
+  seat.v = seat.v + 16
+  text = write(seat)
+  note_media(seat.v, seat.v)
+end
 hand(target, '{"signal":{"p":' .. text .. ',"to":' .. target_text .. ',"y":"' .. kind .. '","b":' .. body .. '}}')
 return done('"r":1')

@@ -15,6 +15,10 @@
 --                  what the nodes know, or else ":"
 --            zt    since when it waits                  zl    the last takeovers, each with n at that time
 --            i     number of members that key:u and key:h count
+--            cq    number of members that can use a media server
+--            cm    reason that media go through a media server; absent: they go from peer to peer
+--            cw    connection mode that the host wants; absent: the one that follows from the callers
+--            cl    number of callers when two of them could not connect; cr: when media go from peer to peer again
 --   key:m    a hash: members by connection              key:p    a hash: connections by chosen peer id
 --   key:u    a sorted set: users with members, by name  key:h    a hash: number of members by user
 --   key:l    a stream: messages, by number              key:i    a hash: numbers of messages by id
@@ -25,19 +29,22 @@
 --   key:z    a set: nodes that have not reported what they know
 -- A takeover is 0 for the server that made the room, and else a number: how many there were before, and 12 digits that no
 -- other takeover has. Two servers that take over from the same one, because each is the master for some nodes, differ in it.
--- A member is the JSON of `WireMember`: c connection, p peer id, w identity (its first entry is the user id), v media, k 1 for
+-- A member is the JSON of `WireMember`: c connection, p peer id, w identity (its first entry is the user id), v media (8: it can
+-- use a media server, 16: it has sent a signal), k 1 for
 -- a Socket.IO peer, q node, d name to show, o order.
--- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long.
+-- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long; 1 if connection
+-- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again.
 local members_key, peers_key, participants_key = key .. ':m', key .. ':p', key .. ':a'
 local users_key, user_counts_key = key .. ':u', key .. ':h'
 local log_key, ids_key, typing_key = key .. ':l', key .. ':i', key .. ':t'
-local announce, takes, keeps, keep, keep_ms
+local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms
 do
   local rules = {}
   for rule in string.gmatch(ARGV[4], '%d+') do rules[#rules + 1] = tonumber(rule) end
   announce, takes, keeps, keep, keep_ms = rules[1], rules[2], rules[3], rules[4], rules[5]
+  has_modes, p2p_max, return_ms = rules[6] == 1, rules[7], rules[8]
 end
-local room, events, due = nil, {}, 0
+local room, events, due, returns_in, has_call_news = nil, {}, 0, nil, false
 
 -- A refusal. It names the room's epoch, so that a node that knows another epoch finds out. For a connection that is no member,
 -- a private room looks like one that does not exist.
@@ -124,6 +131,7 @@ end
 local function rest()
   if call('HLEN', members_key) > 0 then return end
   room.is_resting = true
+  if has_modes then call('HDEL', key, 'cq', 'cm', 'cw', 'cl', 'cr') end
   if call('DEL', key .. ':f') == 1 and call('XLEN', log_key) <= COMPACTED_MESSAGES then
     if call('COPY', log_key, log_key .. ':-', 'REPLACE') == 1 then call('RENAME', log_key .. ':-', log_key) end
   end
@@ -134,6 +142,59 @@ end
 -- Adds an event for an audience: "*" and a connection: all members but that one; "@" and a connection; "u" and a user.
 local function tell(audience, event)
   events[#events + 1] = '[' .. cjson.encode(audience) .. ',' .. event .. ']'
+end
+
+-- Changes the connection mode, for a reason.
+local function change_mode(mode, previous, reason)
+  if mode == 'sfu' then call('HSET', key, 'cm', reason) else call('HDEL', key, 'cm') end
+  call('HDEL', key, 'cr')
+  tell('*', '{"mode":{"m":"' .. mode .. '","p":"' .. previous .. '","y":"' .. reason .. '"}}')
+end
+
+-- The number of callers: members that send media, have sent a signal, or can use a media server. The entry of these is the only
+-- one of that name: quotation marks within texts are escaped.
+local function count_callers()
+  local count = 0
+  for _, text in ipairs(call('HVALS', members_key)) do
+    if string.match(text, '"v":(%d+)') ~= '0' then count = count + 1 end
+  end
+  return count
+end
+
+-- After callers have changed: adapts the connection mode to them; mirrors domain/call.rs. Members are counted only if some can use
+-- a media server.
+local function settle_mode()
+  local v = call('HMGET', key, 'cq', 'cm', 'cw', 'cl', 'cr')
+  local capable, is_sfu, wanted, failed_among = tonumber(v[1] or 0), v[2], v[3], v[4]
+  if capable < 2 and not is_sfu and not wanted and not failed_among then return end
+  local callers = capable >= 2 and count_callers() or 0
+  if failed_among and tonumber(failed_among) ~= callers then
+    call('HDEL', key, 'cl')
+    failed_among = false
+  end
+  local is_crowded = p2p_max ~= 0 and callers > p2p_max
+  local is_wanted
+  if wanted then is_wanted = wanted == 'sfu' else is_wanted = is_crowded or failed_among end
+  is_wanted = is_wanted and capable >= 2
+  if is_wanted and not is_sfu then
+    change_mode('sfu', 'p2p', wanted and 'requested' or is_crowded and 'participants' or 'p2p-failed')
+  elseif is_sfu and not is_wanted and wanted == 'p2p' then
+    change_mode('p2p', 'sfu', 'requested')
+  elseif is_sfu and not is_wanted then
+    local at = tonumber(v[5] or now + return_ms)
+    if not v[5] then call('HSET', key, 'cr', at) end
+    returns_in = math.max(at - now, 0)
+  elseif v[5] then
+    call('HDEL', key, 'cr')
+  end
+end
+
+-- The media of a member change, as bits; 0: it is none.
+local function note_media(before, after)
+  if not has_modes then return end
+  local by = math.floor(after / 8) % 2 - math.floor(before / 8) % 2
+  if by ~= 0 then call('HINCRBY', key, 'cq', by) end
+  has_call_news = true
 end
 
 -- Numbers and publishes the events. Light events have no number. Returns 1 if there were numbered ones, or else 0.
@@ -221,9 +282,10 @@ end
 -- be a table, of texts that commas are to separate: Lua is slow to join large texts. An answer with `texts` ends with the start
 -- of a list, which gets them.
 local function done(answer, is_light, texts)
+  if has_call_news and not room.is_resting then settle_mode() end
   local has = publish_events(is_light)
-  local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due .. ',"e":"' .. room.epoch ..
-    '",'
+  local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due ..
+    (returns_in and ',"cr":' .. returns_in or '') .. ',"e":"' .. room.epoch .. '",'
   if type(answer) == 'string' then
     if not texts then return head .. answer .. '}' end
     answer = {answer}
@@ -348,6 +410,7 @@ local function leave(seat, text)
   if seat.p ~= '' then call('HDEL', peers_key, seat.p) end
   count_user(seat.w[1], -1)
   count_peers(-seat.k)
+  note_media(seat.v, 0)
   if was_announced then
     tell('*' .. seat.c, (is_absent(seat.w[1], room.socketio_count) and '{"left":' or '{"leftone":') .. text .. '}')
     note_online()
@@ -427,6 +490,11 @@ local function some_members()
   return texts, count
 end
 
+-- The connection mode in a view of the room, unless it is the default.
+local function mode_field()
+  return has_modes and call('HEXISTS', key, 'cm') == 1 and ',"cm":1' or ''
+end
+
 -- Pieces of the view of the room for a new member, or without other members for one that has joined before (`is_repeated`).
 local function joined(seat, own, is_repeated)
   local texts = is_repeated and {} or some_members()
@@ -436,7 +504,14 @@ local function joined(seat, own, is_repeated)
       break
     end
   end
-  return {'"p":' .. cjson.encode(seat.p) .. ',"c":' .. participant_count() .. ',"s":' .. room.seq .. ',"l":[', texts, ']'}
+  return {'"p":' .. cjson.encode(seat.p) .. ',"c":' .. participant_count() .. ',"s":' .. room.seq .. mode_field() .. ',"l":[', texts, ']'}
+end
+
+-- Tells a Socket.IO member that has arrived of the connection mode, unless it is the default: its dialects have no place for it in
+-- the answer to a join.
+local function tell_mode_to(seat)
+  local reason = has_modes and seat.k == 1 and call('HGET', key, 'cm')
+  if reason then tell('@' .. seat.c, '{"mode":{"m":"sfu","p":"p2p","y":"' .. reason .. '"}}') end
 end
 
 -- Adds a member.
@@ -447,6 +522,7 @@ local function enter(seat)
   if seat.p ~= '' then call('HSET', peers_key, seat.p, seat.c) end
   count_user(seat.w[1], 1)
   count_peers(seat.k)
+  note_media(0, seat.v)
   local count = call('HLEN', members_key)
   if count == 1 then each('PERSIST') end
   if count > announce then
@@ -473,7 +549,9 @@ local function take_over(taken, seat)
     stop_typing(former, seat.c)
     tell('@' .. former, '{"out":"replaced"}')
   end
-  local is_other = taken.v ~= seat.v
+  local is_other = taken.v % 16 ~= seat.v
+  seat.v = seat.v + taken.v - taken.v % 16
+  note_media(taken.v, seat.v)
   taken.w, taken.d, taken.v = seat.w, seat.d, seat.v
   local text = write(taken)
   if is_other then tell('*' .. seat.c, '{"media":' .. text .. '}') end
@@ -484,6 +562,7 @@ end
 local function join(seat, admin)
   if not admits(seat.w[1], admin) then return nil, 'private' end
   if is_locked_for(seat.w[1], admin) then return nil, 'locked' end
+  if seat.p == 'sfu' then return nil, 'peer_id_taken' end
   local taken = named(seat.p ~= '' and seat.p or seat.c)
   if taken then
     if taken.w[1] ~= seat.w[1] then return nil, 'peer_id_taken' end
@@ -574,7 +653,8 @@ local function view()
   local v = call('HMGET', key, 'hu', 'c', 'a', 'pf', 'lk')
   local participants = call('ZRANGE', participants_key, 0, -1)
   return '"h":' .. cjson.encode(v[1]) .. ',"c":' .. v[2] .. ',"a":' .. v[3] .. ',"pf":' .. (v[4] or 'null') .. ',"k":' ..
-    participant_count() .. ',"lk":' .. (v[5] == '1' and 1 or 0) .. ',"pa":' .. (#participants > 0 and cjson.encode(participants) or '[]')
+    participant_count() .. mode_field() .. ',"lk":' .. (v[5] == '1' and 1 or 0) .. ',"pa":' ..
+    (#participants > 0 and cjson.encode(participants) or '[]')
 end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.

@@ -19,8 +19,7 @@ use crate::owner::redis::schema::EPOCH_CHARS;
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{
-    self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, media_bits, number,
-    text,
+    self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, number, text,
 };
 
 /// The operation that a call on a room does: it selects how the reply is decoded.
@@ -109,21 +108,22 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::LEAVE, RoomCall::Leave(connection), arguments)
         }
         RoomOp::StartGrace { connection } => (&scripts::START_GRACE, RoomCall::Lose(connection), vec![id(connection)]),
-        RoomOp::RemoveMember { connection } => {
-            (&scripts::REMOVE_MEMBER, RoomCall::Vanish(connection), vec![id(connection)])
-        }
+        RoomOp::RemoveMember { connection: gone } => (&scripts::REMOVE_MEMBER, RoomCall::Vanish(gone), vec![id(gone)]),
         RoomOp::RelaySignal(signal) => (&scripts::RELAY_SIGNAL, RoomCall::Signal, encode_signal(turn, &signal)),
-        RoomOp::SetMedia { connection, peer, media } => {
-            let bits = number(media_bits(media).into());
-            (&scripts::SET_MEDIA, RoomCall::Done, vec![id(connection), optional(peer.as_deref()), bits])
+        RoomOp::SetMedia { connection, peer, media, sfu } => {
+            (&scripts::SET_MEDIA, RoomCall::Done, encode_media(connection, peer.as_deref(), media, sfu))
         }
+        RoomOp::ReportFailure { connection, peer } => {
+            (&scripts::REPORT_FAILURE, RoomCall::Done, failure(connection, &peer))
+        }
+        RoomOp::SetMode { by, wanted } => (&scripts::SET_MODE, RoomCall::Done, by_host(&by, text(wanted.as_str()))),
         RoomOp::Send(message) => {
             let part = message.publisher.as_ref().map(|publisher| publisher.part);
             let call = part.map_or(RoomCall::Send, RoomCall::Publish);
             (&scripts::SEND, call, encode_message(turn, *message))
         }
-        RoomOp::SetTyping { connection, is_typing } => {
-            (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
+        RoomOp::SetTyping { connection: of, is_typing } => {
+            (&scripts::SET_TYPING, RoomCall::Done, vec![id(of), flag(is_typing)])
         }
         RoomOp::ListTypists { connection } => (&scripts::LIST_TYPISTS, RoomCall::Typists, vec![id(connection)]),
         RoomOp::MarkMessage { connection, message, kind } => {
@@ -161,6 +161,16 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         }
         RoomOp::Close { by } => (&scripts::CLOSE, RoomCall::Close(by.by.user_name()), host(&by).into()),
     }
+}
+
+/// The media that a member sends, and whether it can use a media server or not as before.
+fn encode_media(connection: ConnectionId, peer: Option<&str>, media: MediaState, sfu: Option<bool>) -> Vec<Bytes> {
+    let bits = MediaState { sfu: sfu.unwrap_or_default(), ..media }.bits();
+    vec![id(connection), optional(peer), number(bits.into()), flag(sfu.is_none())]
+}
+
+fn failure(connection: ConnectionId, peer: &Name) -> Vec<Bytes> {
+    vec![id(connection), text(&**peer)]
 }
 
 fn encode_mark(connection: ConnectionId, message: uuid::Uuid, kind: ReceiptKind) -> Vec<Bytes> {
@@ -238,7 +248,7 @@ fn member(join: &JoinRoom) -> Bytes {
         peer: join.peer.as_deref().unwrap_or_default().into(),
         display_name: join.display_name.clone(),
         identity: WireIdentity::from(&join.by),
-        media: media_bits(join.media),
+        media: join.media.bits(),
         is_socketio: u8::from(join.connection.is_peer()),
         node: join.connection.place().node,
     })

@@ -6,14 +6,14 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::dialect::encoded_event::EncodedEvent;
-use crate::domain::command::Signal;
+use crate::domain::command::{MediaState, Signal};
 use crate::domain::event::{Event, PeerName, Signaled};
 use crate::message::ShardMessage;
 use crate::owner::redis::rooms::subscription::RoomSubscription;
 use crate::owner::redis::rooms::{Rooms, outage};
 use crate::owner::redis::schema::{TO_CONNECTION, TO_MEMBERS};
 use crate::owner::redis::turn::OwnerTurn;
-use crate::owner::redis::wire::{self, WireDelivery, WireEvent, WireEvents, WireSignal};
+use crate::owner::redis::wire::{WireDelivery, WireEvent, WireEvents, WireSignal};
 
 impl Rooms {
     /// Delivers events in order. `newcomer` became a member by the operation that caused them.
@@ -180,7 +180,10 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
         WireEvent::Present(online_count, users) => {
             Event::Online { room, online_count, users: Some(users.into_iter().map(Into::into).collect()) }
         }
-        WireEvent::Media(member) => Event::Media { room, peer: member.name(), media: wire::media(member.media) },
+        WireEvent::Media(member) => {
+            Event::Media { room, peer: member.name(), media: MediaState::from_bits(member.media) }
+        }
+        WireEvent::Mode(change) => Event::Mode { room, change: change.change() },
         WireEvent::Typing { identity, display_name, on } => {
             Event::Typing { room, by: identity.into(), display_name, is_typing: on == 1 }
         }

@@ -52,6 +52,8 @@ pub(super) enum RoomDeadline {
     PublishCount,
     /// Publish the number of users, or who is online.
     PublishOnline,
+    /// Have media go from peer to peer again, if that is due.
+    ReturnMode,
     /// Search for missing events.
     FindGaps,
 }
@@ -158,6 +160,9 @@ impl Rooms {
                 turn.call_room(&scripts::COUNT, name, None, RoomCall::Done, vec![text("u")]);
             }
             RoomDeadline::PublishOnline => online::count(turn, name),
+            RoomDeadline::ReturnMode => {
+                turn.call_room(&scripts::RETURN_MODE, name, None, RoomCall::Done, Vec::new());
+            }
             RoomDeadline::FindGaps => self.find_gaps(turn, name),
         }
     }

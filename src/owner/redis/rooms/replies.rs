@@ -138,6 +138,9 @@ impl Rooms {
             }
         };
         schedule_counts(turn, &name, header.due_counts);
+        if let Some(ms) = header.mode_returns_ms {
+            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::ReturnMode));
+        }
         let mut purpose = self.handled_apart(turn, to, &name, purpose, (&header, &text))?;
         let online = if matches!(purpose, RoomCall::Online) { online::users(&name, &text) } else { None };
         if self.is_superseded(turn, &name, &header) {

@@ -6,6 +6,7 @@ use crate::base::Name;
 use crate::domain::event::RoomInfo;
 use crate::domain::op::{Profile, ProfileChange, RoomView};
 use crate::message::redis::Bytes;
+use crate::owner::redis::mode::mode;
 use crate::owner::redis::wire::{WireMember, json};
 
 /// The profile of a room that was made on purpose.
@@ -119,6 +120,9 @@ pub(in crate::owner::redis) struct WireRoomView {
     /// 1 if it is locked.
     #[serde(rename = "lk", default)]
     locked: u8,
+    /// 1 if media go through a media server.
+    #[serde(rename = "cm", default)]
+    is_sfu: u8,
     #[serde(rename = "pa")]
     participants: Vec<Box<str>>,
     #[serde(rename = "l")]
@@ -151,6 +155,7 @@ impl WireRoomView {
             created_at: self.created_at,
             last_activity: self.last_activity,
             participant_count: self.member_count,
+            mode: mode(self.is_sfu == 1),
             peers: WireMember::into_peers(self.members, most),
         }
     }
