@@ -122,8 +122,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             let call = part.map_or(RoomCall::Send, RoomCall::Publish);
             (&scripts::SEND, call, encode_message(turn, *message))
         }
-        RoomOp::SetTyping { connection: of, is_typing } => {
-            (&scripts::SET_TYPING, RoomCall::Done, vec![id(of), flag(is_typing)])
+        RoomOp::SetTyping { connection, is_typing } => {
+            (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
         }
         RoomOp::ListTypists { connection } => (&scripts::LIST_TYPISTS, RoomCall::Typists, vec![id(connection)]),
         RoomOp::MarkMessage { connection, message, kind } => {
@@ -131,7 +131,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         }
         RoomOp::ReadHistory { connection, wanted } => {
             let after = optional_number(wanted.after);
-            let connection = connection.map_or_else(|| text(""), id);
+            let connection = any_id(connection);
             let arguments = vec![connection, after, number(wanted.limit.min(PAGE_MAX) as u64)];
             (&scripts::READ_HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
         }
@@ -140,14 +140,13 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
             (&scripts::READ_SINCE, RoomCall::History { is_upward: true }, arguments)
         }
         RoomOp::ReadReceipts { connection, message } => {
-            let arguments = vec![connection.map_or_else(|| text(""), id), text(message.to_string())];
-            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), arguments)
+            (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![any_id(connection), text(message.to_string())])
         }
         RoomOp::AddParticipant { by, connections } => {
             (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
         }
         RoomOp::RemoveParticipant { by, connection } => {
-            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), connection.map_or_else(|| text(""), id)])
+            (&scripts::REMOVE_PARTICIPANT, RoomCall::Done, vec![user(&by), any_id(connection)])
         }
         RoomOp::Update { by, change, adopts } => {
             (&scripts::UPDATE, RoomCall::Update, encode_change(turn, name, (&by, adopts), &change))
@@ -342,6 +341,10 @@ fn admin(by: &Identity) -> Bytes {
 
 fn optional(value: Option<&str>) -> Bytes {
     text(value.unwrap_or_default())
+}
+
+fn any_id(connection: Option<ConnectionId>) -> Bytes {
+    connection.map_or_else(|| text(""), id)
 }
 
 fn optional_number(value: Option<u64>) -> Bytes {
