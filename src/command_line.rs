@@ -8,6 +8,7 @@ mod dev_secret;
 mod health;
 mod key;
 mod logging;
+mod reload;
 mod suggest;
 mod token;
 
@@ -15,12 +16,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSources};
+use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSources, Settings};
+use crate::shard::Options;
 
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
 pub use key::{KeyArguments, KeyCommand, KeyServer, key};
-pub use logging::start_logging;
+pub use logging::{LogLevel, start_logging};
+pub use reload::{ReloadArguments, RunningSettings, reload};
 pub use suggest::with_suggestion;
 pub use token::{Claims, TokenArguments, token};
 
@@ -82,6 +85,14 @@ Examples:
   switchboard health
   switchboard health http://10.0.0.7:8090/readyz";
 
+const RELOAD_EXAMPLES: &str = "\
+Takes the settings as the server does, checks them and the files they name, and sends the server
+SIGHUP. Exits with 1 and what is wrong if they are not valid; the server then goes on as before.
+
+Examples:
+  switchboard reload --config /etc/switchboard/switchboard.toml
+  switchboard reload --config /etc/switchboard/switchboard.toml --pid 4711";
+
 /// A WebSocket signaling and real-time messaging server.
 #[derive(Debug, Parser)]
 #[command(name = "switchboard", version, after_help = OVERVIEW)]
@@ -109,6 +120,9 @@ pub enum ProgramCommand {
     /// Ask a running server how it is
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(HealthArguments),
+    /// Have a running server read its settings again
+    #[command(after_help = RELOAD_EXAMPLES)]
+    Reload(ReloadArguments),
 }
 
 /// Arguments of `serve`.
@@ -146,6 +160,15 @@ impl ConformanceSuites {
 }
 
 impl ServeArguments {
+    /// Options of the shards with these settings, for as many connections as the process can hold.
+    pub fn options(&self, settings: &Settings, connections: usize) -> Options {
+        let options = settings.shard_options(connections);
+        match self.conformance {
+            Some(suites) => options.for_conformance(suites.payload_bytes()),
+            None => options,
+        }
+    }
+
     /// Loads the settings as [`SettingsArguments::load`]. The test suites use the settings of `--dev` and store no
     /// data, nor the secret.
     ///
@@ -285,7 +308,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for word in ["serve", "token", "key", "config", "health", "Examples:"] {
+        for word in ["serve", "token", "key", "config", "health", "reload", "Examples:"] {
             assert!(help().contains(word), "{word}");
         }
     }

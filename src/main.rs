@@ -12,11 +12,12 @@ use std::time::Duration;
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
 use switchboard::command_line::{
-    self, Claims, CommandLine, CreatedSecret, KeyArguments, ProgramCommand, ServeArguments, SettingsArguments,
-    TokenArguments,
+    self, Claims, CommandLine, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings, ServeArguments,
+    SettingsArguments, TokenArguments,
 };
 use switchboard::config::{self, Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
+use switchboard::runtime::tls::TlsFiles;
 use switchboard::runtime::{clock, entropy, server};
 use switchboard::shard::ListenerRole;
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
         Some(ProgramCommand::Key(arguments)) => key(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
+        Some(ProgramCommand::Reload(arguments)) => command_line::reload(&arguments).map(|outcome| print_line(&outcome)),
         Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| print_line(&body)),
         None => {
             print_line(&command_line::help());
@@ -53,8 +55,8 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     let keeper = created.clone();
     let loaded = arguments.load(move |directory| dev_secret(directory, &keeper));
     let outcome = loaded.and_then(|loaded| {
-        let log_guard = command_line::start_logging(&loaded.settings.log, &loaded.settings.audit)?;
-        Ok((start(arguments, loaded)?, log_guard))
+        let (log_guard, level) = command_line::start_logging(&loaded.settings.log, &loaded.settings.audit)?;
+        Ok((start(arguments, loaded, level)?, log_guard))
     });
     if let (Err(_), Some(secret)) = (&outcome, created.take()) {
         secret.remove();
@@ -64,40 +66,41 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
 }
 
 /// Starts the server and prints where it listens.
-fn start(arguments: &ServeArguments, loaded: Loaded) -> Result<server::Server, String> {
+fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<server::Server, String> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     loaded.check_serve().map_err(|error| error.to_string())?;
     abort_on_panic();
-    let settings = loaded.settings;
+    let settings = &loaded.settings;
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
     let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
-    let options = settings.shard_options(connections_allowed());
+    let tls = settings.tls.options().map(TlsFiles::read).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let connections = connections_allowed();
     let server = server::start(server::Plan {
         listen: settings.listeners(),
-        options: match arguments.conformance {
-            Some(suites) => options.for_conformance(suites.payload_bytes()),
-            None => options,
-        },
+        options: arguments.options(settings, connections),
         keys,
+        tls,
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
         redis: settings.redis_options(),
         webhooks: settings.webhooks.options(),
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
+        settings: Some(Box::new(RunningSettings::new(arguments.clone(), loaded.clone(), level, connections))),
     })?;
     for (address, role) in &server.addresses {
         match role {
-            ListenerRole::Clients => print_line(&format!("listening on http://{address}")),
-            ListenerRole::Admin => print_line(&format!("for operators: http://{address}")),
+            ListenerRole::Clients => print_line(&format!("listening on {scheme}://{address}")),
+            ListenerRole::Admin => print_line(&format!("for operators: {scheme}://{address}")),
         }
     }
     if settings.dev
         && arguments.conformance.is_none()
         && let Some((address, _)) = server.addresses.first()
     {
-        print_developer_links(&settings, &format!("http://{address}"));
+        print_developer_links(settings, &format!("{scheme}://{address}"));
     }
     let of = |role| -> Vec<SocketAddr> {
         server.addresses.iter().filter(|(_, known)| *known == role).map(|(address, _)| *address).collect()

@@ -22,8 +22,8 @@ use crate::domain::access::Identity;
 use crate::domain::event::{Direct, Event};
 use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::{Figures, Stats};
-use crate::domain::op::{Op, Reply};
-use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest};
+use crate::domain::op::{Op, Reply, RoomRules};
+use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest, Rates};
 use crate::domain::reject::Reject;
 use crate::domain::revocation::RevocationChange;
 
@@ -77,6 +77,8 @@ pub enum BridgeMessage {
         /// The result of the operation.
         reply: Result<Reply, Reject>,
     },
+    /// Rules and quotas that have changed.
+    Rules(Arc<RoomRules>, Rates),
 }
 
 impl TryFrom<ThreadMessage> for BridgeMessage {

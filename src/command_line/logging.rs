@@ -9,10 +9,10 @@ use std::path::Path;
 use tracing::Metadata;
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, WorkerGuard};
-use tracing_subscriber::Registry;
-use tracing_subscriber::filter::{FilterFn, filter_fn};
+use tracing_subscriber::filter::FilterFn;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::{AuditSettings, LogFormat, LogSettings};
 use crate::runtime::log_writer;
@@ -20,17 +20,33 @@ use crate::runtime::log_writer;
 /// The target of audit lines.
 const AUDIT: &str = "audit";
 
+/// A filter of lines.
+type LineFilter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
+
+/// The level of the log, which can be changed.
+#[derive(Clone)]
+pub struct LogLevel(reload::Handle<LineFilter, Registry>);
+
+impl LogLevel {
+    /// Changes the level.
+    pub fn set(&self, level: LevelFilter) {
+        // Fails only if logging has ended.
+        let _ = self.0.reload(only(level, false));
+    }
+}
+
 /// Starts logging. To be called once, before the first log line; a second call has no effect. The caller keeps the guards
-/// until the process ends, so that the last lines are written.
+/// until the process ends, so that the last lines are written. The level can be changed later.
 ///
 /// # Errors
 /// The file of the audit log cannot be opened.
 #[must_use = "the last lines are lost when the guards are dropped early"]
-pub fn start_logging(log: &LogSettings, audit: &AuditSettings) -> Result<Vec<WorkerGuard>, String> {
+pub fn start_logging(log: &LogSettings, audit: &AuditSettings) -> Result<(Vec<WorkerGuard>, LogLevel), String> {
     let (stderr, guard) = log_writer::start();
     let mut guards = vec![guard];
     let has_colours = std::io::stderr().is_terminal();
-    let general = lines(log.format, stderr.clone(), has_colours).with_filter(only(log.level, false));
+    let (filter, level) = reload::Layer::new(only(log.level, false));
+    let general = lines(log.format, stderr.clone(), has_colours).with_filter(filter);
     let audited = match &audit.file {
         Some(path) => {
             let (file, guard) = log_writer::start_file(open(path)?);
@@ -40,15 +56,16 @@ pub fn start_logging(log: &LogSettings, audit: &AuditSettings) -> Result<Vec<Wor
         None => lines(audit.format, stderr, has_colours),
     };
     let audited = audited.with_filter(only(audit.level, true));
+    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(general), Box::new(audited)];
     // Fails only if logging has already been started.
-    drop(tracing_subscriber::registry().with(vec![general, audited]).try_init());
-    Ok(guards)
+    drop(tracing_subscriber::registry().with(layers).try_init());
+    Ok((guards, LogLevel(level)))
 }
 
 /// Events up to a level, either those of the audit log or all others.
-fn only(level: LevelFilter, is_audit: bool) -> FilterFn<impl Fn(&Metadata<'_>) -> bool> {
-    filter_fn(move |metadata| (metadata.target() == AUDIT) == is_audit && *metadata.level() <= level)
-        .with_max_level_hint(level)
+fn only(level: LevelFilter, is_audit: bool) -> LineFilter {
+    let is_one = move |metadata: &Metadata<'_>| (metadata.target() == AUDIT) == is_audit && *metadata.level() <= level;
+    LineFilter::new(Box::new(is_one)).with_max_level_hint(level)
 }
 
 /// Lines in a format, to a writer.

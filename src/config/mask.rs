@@ -13,6 +13,11 @@ const SECRET_KEYS: [&str; 5] = ["auth.secret", "auth.secrets", "redis.password",
 /// Keys with an address that may contain a password.
 const ADDRESS_KEYS: [&str; 1] = ["redis.url"];
 
+/// Whether a setting may hold a secret.
+pub(super) fn is_secret(key: &str) -> bool {
+    SECRET_KEYS.contains(&key) || ADDRESS_KEYS.contains(&key)
+}
+
 /// The displayable form of `value`. An empty secret is shown, because it means that there is none.
 pub(super) fn masked(key: &str, value: &Value) -> Value {
     if value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty) {

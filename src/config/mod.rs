@@ -9,6 +9,7 @@ mod auth;
 mod error;
 mod kinds;
 mod limits;
+mod live;
 mod mask;
 mod media;
 mod network;
@@ -18,6 +19,7 @@ mod profile;
 mod raw;
 mod rooms;
 mod sources;
+mod tls;
 mod together;
 mod webhooks;
 
@@ -35,6 +37,7 @@ pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use media::{MediaMode, MediaSettings};
+pub use live::SettingChange;
 pub use network::{
     AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
@@ -44,9 +47,11 @@ pub use print::{print, reference};
 pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{DevSecret, FILE, Flags, SecretReader, SettingSources};
+pub use tls::{CertificatePair, ClientCertificates, TlsSettings, TlsVersion};
 pub use webhooks::WebhookSettings;
 
 use error::SettingSource;
+use live::Hidden;
 use mask::masked;
 use network::TopSettings;
 use print::InForce;
@@ -74,6 +79,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// The server as its clients see it.
     pub server: ServerSettings,
+    /// TLS for clients.
+    pub tls: TlsSettings,
     /// Token verification.
     pub auth: AuthSettings,
     /// Defaults of rooms.
@@ -179,7 +186,7 @@ fn shown(raw: &RawSettings, key: &'static SettingKey) -> InForce {
         (SettingSource::SecretFile(_), _) => Value::from(""),
         (_, value) => masked(key.name, value),
     };
-    InForce { key: key.name, value, source: given.source.clone() }
+    InForce { key: key.name, value, source: given.source.clone(), given: Hidden(given.value.clone()) }
 }
 
 /// The key most similar to `written`, if one is similar enough.
@@ -192,6 +199,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
     [
         TopSettings::KEYS,
         ServerSettings::KEYS,
+        TlsSettings::KEYS,
         AuthSettings::KEYS,
         RoomSettings::KEYS,
         StorageSettings::KEYS,
@@ -221,6 +229,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
 fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let top = TopSettings::read(raw);
     let server = ServerSettings::read(raw);
+    let tls = TlsSettings::read(raw);
     let auth = AuthSettings::read(raw);
     let rooms = RoomSettings::read(raw);
     let storage = StorageSettings::read(raw);
@@ -251,6 +260,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         trusted_proxies: top.trusted_proxies,
         proxy_protocol: top.proxy_protocol,
         server: server?,
+        tls: tls?,
         auth: auth?,
         rooms: rooms?,
         storage: storage?,

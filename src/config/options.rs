@@ -84,6 +84,7 @@ impl Settings {
             origins: self.origins(),
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
+            refused_files: || "",
             client_url: self.client_url.first().cloned(),
             has_admin_listener: !self.listen_admin.is_empty(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },

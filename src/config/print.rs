@@ -6,6 +6,7 @@ use std::fmt::Write;
 use toml::Value;
 
 use super::error::SettingSource;
+use super::live::Hidden;
 use super::{Loaded, keys};
 
 /// A setting in force, in displayable form.
@@ -17,6 +18,8 @@ pub(super) struct InForce {
     pub(super) value: Value,
     /// Its source.
     pub(super) source: SettingSource,
+    /// Its value as given.
+    pub(super) given: Hidden,
 }
 
 /// The settings in force as TOML: every key with its value (secrets masked) and its source. With its secrets filled in,

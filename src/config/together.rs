@@ -47,6 +47,9 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
         let message = "proxy_protocol: only those in trusted_proxies are listened to, and it is empty";
         problems.push(Problem::other(Some(raw.source("proxy_protocol")), message));
     }
+    if let Some((key, message)) = settings.tls.problem() {
+        problems.push(Problem::other(Some(raw.source(key)), message));
+    }
     problems
 }
 

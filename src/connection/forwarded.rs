@@ -1,6 +1,7 @@
 //! What proxies report of a request: the client's address, in `X-Forwarded-For` or `Forwarded` (RFC 7239), and the host and
 //! the scheme that the client used. Only trusted proxies are believed.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::base::network::Network;
@@ -52,26 +53,26 @@ fn is_forwarded(head: &RequestHead<'_>) -> bool {
     FORWARDING_HEADERS.iter().any(|name| head.values(name).next().is_some())
 }
 
-/// The server as the client of a request on a connection from `peer` addresses it: by `Host` and without TLS.
+/// The server as the client of a request on a connection from `peer` addresses it: by `Host`, and with TLS if the connection
+/// `is_secure`.
 ///
 /// Behind trusted proxies the scheme is that of `X-Forwarded-Proto` or, without it, of the parameter `proto` of `Forwarded`;
 /// the host is that of `X-Forwarded-Host`, of the parameter `host`, or else of `Host`. Of several proxies the outermost
 /// trusted one counts.
-pub fn addressed<'h>(head: &RequestHead<'h>, peer: IpAddr, trusted: &[Network]) -> Addressed<'h> {
-    let reported = if is_trusted(peer, trusted) { reported(head, trusted) } else { Addressed::default() };
-    let host = reported.host.or_else(|| head.host().and_then(bracketed_authority));
-    Addressed { host: host.filter(|host| !host.is_empty()), ..reported }
+pub fn addressed<'h>(head: &RequestHead<'h>, (peer, is_secure): (IpAddr, bool), trusted: &[Network]) -> Addressed<'h> {
+    let (host, reported) = if is_trusted(peer, trusted) { reported(head, trusted) } else { (None, None) };
+    let host = host.or_else(|| head.host().and_then(bracketed_authority));
+    Addressed { host: host.filter(|host| !host.is_empty()), is_secure: reported.unwrap_or(is_secure) }
 }
 
-/// The `scheme://host[:port]` by which the client of a request on a connection from `peer` knows the server.
-pub fn site(head: &RequestHead<'_>, peer: IpAddr, trusted: &[Network]) -> String {
-    let Addressed { host, is_secure } = addressed(head, peer, trusted);
-    let scheme = if is_secure { "https" } else { "http" };
+/// The `scheme://host[:port]` by which a client knows the server.
+pub fn site(Addressed { host, is_secure }: &Addressed<'_>) -> String {
+    let scheme = if *is_secure { "https" } else { "http" };
     format!("{scheme}://{}", host.as_deref().unwrap_or("localhost"))
 }
 
-/// The server as the client addresses it, as far as proxies report it.
-fn reported<'h>(head: &RequestHead<'h>, trusted: &[Network]) -> Addressed<'h> {
+/// The host by which the client addresses the server, and whether with TLS, as far as proxies report it.
+fn reported<'h>(head: &RequestHead<'h>, trusted: &[Network]) -> (Option<Cow<'h, str>>, Option<bool>) {
     let listed = |name| head.headers_named(name).flat_map(|list| list.split(',')).map(str::trim);
     let elements: Vec<&str> = listed("forwarded").collect();
     // Each proxy appends an element with the address that it saw.
@@ -90,9 +91,9 @@ fn reported<'h>(head: &RequestHead<'h>, trusted: &[Network]) -> Addressed<'h> {
         values.iter().rev().take(passed + 1).next_back().copied()
     };
     let scheme = outermost("x-forwarded-proto").or_else(|| last("proto"));
-    let is_secure = scheme.is_some_and(|scheme| ["https", "wss"].iter().any(|it| it.eq_ignore_ascii_case(scheme)));
+    let is_secure = scheme.map(|scheme| ["https", "wss"].iter().any(|it| it.eq_ignore_ascii_case(scheme)));
     let host = outermost("x-forwarded-host").or_else(|| last("host"));
-    Addressed { host: host.and_then(bracketed_authority), is_secure }
+    (host.and_then(bracketed_authority), is_secure)
 }
 
 /// Whether `address` is that of a trusted proxy.
@@ -139,7 +140,9 @@ mod tests {
 
     #[test]
     fn site_behind_trusted_proxies_is_the_one_that_the_client_sees() {
-        let of = |headers: &str| read(headers, "10.0.0.1", &["10.0.0.0/8"], site);
+        let plain = |head: &RequestHead<'_>, peer, trusted: &[Network]| site(&addressed(head, (peer, false), trusted));
+        let secure = |head: &RequestHead<'_>, peer, trusted: &[Network]| site(&addressed(head, (peer, true), trusted));
+        let of = |headers: &str| read(headers, "10.0.0.1", &["10.0.0.0/8"], plain);
         for (headers, expected) in [
             ("", "http://a"),
             ("X-Forwarded-Proto: https\r\n", "https://a"),
@@ -163,7 +166,10 @@ mod tests {
             assert_eq!(of(headers), expected, "{headers}");
         }
         let untrusted = "X-Forwarded-Proto: https\r\nForwarded: host=b;proto=https\r\n";
-        assert_eq!(read(untrusted, "192.0.2.7", &["10.0.0.0/8"], site), "http://a");
+        assert_eq!(read(untrusted, "192.0.2.7", &["10.0.0.0/8"], plain), "http://a");
+        assert_eq!(read("X-Forwarded-Proto: http\r\n", "192.0.2.7", &["10.0.0.0/8"], secure), "https://a");
+        assert_eq!(read("", "10.0.0.1", &["10.0.0.0/8"], secure), "https://a");
+        assert_eq!(read("X-Forwarded-Proto: http\r\n", "10.0.0.1", &["10.0.0.0/8"], secure), "http://a");
     }
 
     #[test]
@@ -217,7 +223,8 @@ mod tests {
             let trusted: Vec<Network> = trusted.iter().map(|text| Network::parse(text).expect(text)).collect();
             let limits = HeadLimits { bytes: 4_096, headers: 20 };
             let (head, _) = parse_head(text.as_bytes(), &limits).expect("a head").expect("whole");
-            let Addressed { host, is_secure } = addressed(&head, "10.0.0.1".parse().expect("an address"), &trusted);
+            let Addressed { host, is_secure } =
+                addressed(&head, ("10.0.0.1".parse().expect("an address"), false), &trusted);
             (host.unwrap_or_default().into_owned(), is_secure)
         };
         let trusted = ["10.0.0.0/8"];

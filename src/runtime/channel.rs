@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use mio::net::TcpStream;
@@ -12,6 +12,8 @@ use mio::{Poll, Token, Waker};
 use tokio::sync::Notify;
 
 use crate::message::{BridgeMessage, ThreadMessage};
+use crate::runtime::tls::TlsSession;
+use crate::shard::Options;
 
 /// An item of the channel into a shard.
 pub enum ChannelItem {
@@ -19,11 +21,27 @@ pub enum ChannelItem {
     Message(ThreadMessage),
     /// A connection for the receiving shard to take over.
     Connection(Box<ConnectionTransfer>),
+    /// The options of the shard from now on.
+    Options(Arc<Options>),
+    /// To be counted, as a sign of life.
+    Beat(Arc<AtomicUsize>),
 }
 
 impl<M: Into<ThreadMessage>> From<M> for ChannelItem {
     fn from(message: M) -> Self {
         Self::Message(message.into())
+    }
+}
+
+impl From<Arc<AtomicUsize>> for ChannelItem {
+    fn from(answers: Arc<AtomicUsize>) -> Self {
+        Self::Beat(answers)
+    }
+}
+
+impl From<Arc<Options>> for ChannelItem {
+    fn from(options: Arc<Options>) -> Self {
+        Self::Options(options)
     }
 }
 
@@ -37,6 +55,8 @@ impl From<Box<ConnectionTransfer>> for ChannelItem {
 pub struct ConnectionTransfer {
     /// Its socket.
     pub stream: TcpStream,
+    /// The TLS on it.
+    pub(super) tls: Option<Box<TlsSession>>,
     /// The client's address.
     pub from: IpAddr,
     /// Bytes that were received but not handled.

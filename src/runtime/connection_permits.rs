@@ -8,19 +8,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Clone, Debug)]
 pub(super) struct ConnectionPermits {
     used: Arc<AtomicUsize>,
-    max: usize,
+    max: Arc<AtomicUsize>,
 }
 
 impl ConnectionPermits {
     /// At most `max` connections; 0 means any number.
     pub(super) fn new(max: usize) -> Self {
-        Self { used: Arc::default(), max: if max == 0 { usize::MAX } else { max } }
+        Self { used: Arc::default(), max: Arc::new(AtomicUsize::new(bound(max))) }
+    }
+
+    /// Replaces the maximum. Connections beyond it stay.
+    pub(super) fn set_max(&self, max: usize) {
+        self.max.store(bound(max), Ordering::Relaxed);
     }
 
     /// Acquires a permit if one is free; [`ConnectionPermits::release`] returns it.
     #[must_use]
     pub(super) fn acquire(&self) -> bool {
-        let more = |used: usize| (used < self.max).then_some(used + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let more = |used: usize| (used < max).then_some(used + 1);
         // Relaxed: no other memory access depends on the order of this count.
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
@@ -30,6 +36,11 @@ impl ConnectionPermits {
         let before = self.used.fetch_sub(1, Ordering::Relaxed);
         debug_assert!(before > 0, "invariant: each released connection permit was acquired");
     }
+}
+
+/// A maximum, of which 0 is none.
+fn bound(max: usize) -> usize {
+    if max == 0 { usize::MAX } else { max }
 }
 
 #[cfg(test)]

@@ -22,8 +22,9 @@ use crate::message::{BRIDGE, BridgeMessage, ShardNumber};
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
-use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, Sockets, turn_away};
+use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, SecuredStream, Sockets, turn_away};
 use crate::runtime::storage::StorageHandle;
+use crate::runtime::tls::{TlsAcceptor, TlsSession};
 use crate::shard::{Departure, ListenerRole, Shard, TurnedAway, Vacancy};
 
 /// The token of the waker. Listeners follow, from token 1 on.
@@ -66,6 +67,8 @@ pub(super) struct LoopResources {
 pub(super) struct RoleListener {
     pub(super) socket: TcpListener,
     pub(super) role: ListenerRole,
+    /// TLS of its connections, if they use it.
+    pub(super) tls: Option<Arc<TlsAcceptor>>,
 }
 
 /// One shard and its operating-system resources.
@@ -77,8 +80,8 @@ pub(super) struct EventLoop {
     acceptable: Vec<usize>,
     /// No connection is accepted before this time (monotonic ms).
     accept_after: u64,
-    /// A connection that was accepted and waits for another one to be closed.
-    held: Option<(TcpStream, SocketAddr)>,
+    /// A connection that was accepted and waits for another one to be closed, by the index of its listener.
+    held: Option<(usize, TcpStream, SocketAddr)>,
     sockets: Sockets,
     /// Connections with more data than one turn may read.
     still_ready: Vec<ConnSlot>,
@@ -251,6 +254,8 @@ impl EventLoop {
             match self.inbox.take() {
                 Some(ChannelItem::Message(message)) => self.shard.handle_message(now, message),
                 Some(ChannelItem::Connection(transfer)) => self.take_over(now, *transfer),
+                Some(ChannelItem::Options(options)) => self.shard.set_options(options),
+                Some(ChannelItem::Beat(answers)) => drop(answers.fetch_add(1, Ordering::Relaxed)),
                 None => return,
             }
             self.flush_if_full(now);
@@ -267,6 +272,7 @@ impl EventLoop {
         }
         let slot = ConnSlot::from_raw((token.0 - FIRST_SLOT) as u32);
         if event.is_writable() {
+            self.sockets.flush(slot);
             self.shard.writable(slot, &mut self.sockets);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -291,6 +297,7 @@ impl EventLoop {
                         return self.flush_if_full(now);
                     }
                 }
+                ReadOutcome::Again => continue,
                 ReadOutcome::Nothing => return self.sockets.set_readable(slot, false),
                 ReadOutcome::End => {
                     self.sockets.set_readable(slot, false);
@@ -308,8 +315,8 @@ impl EventLoop {
     /// Moves departing connections to their new shards. At once, because the slots are free for reuse from now on.
     fn send_connections(&mut self) {
         while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
-            if let Some(stream) = self.sockets.take(self.poll.registry(), slot) {
-                let transfer = Box::new(ConnectionTransfer { stream, from, unread });
+            if let Some((stream, tls)) = self.sockets.take(self.poll.registry(), slot) {
+                let transfer = Box::new(ConnectionTransfer { stream, tls, from, unread });
                 self.channels[usize::from(to)].send(transfer);
             }
         }
@@ -317,9 +324,12 @@ impl EventLoop {
 
     /// Takes a connection over from another shard, beginning with the bytes that shard left unread.
     fn take_over(&mut self, now: Now, transfer: ConnectionTransfer) {
-        let ConnectionTransfer { stream, from, mut unread } = transfer;
+        let ConnectionTransfer { stream, tls, from, mut unread } = transfer;
         let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.permits().release() };
-        if !self.watch(now, slot, stream) {
+        if tls.is_some() {
+            self.shard.set_secure(slot);
+        }
+        if !self.watch(now, slot, (stream, tls)) {
             return;
         }
         self.shard.received(now, slot, &mut unread);
@@ -352,8 +362,8 @@ impl EventLoop {
     fn accept_from(&mut self, now: Now, at: usize) -> bool {
         for _ in 0..ACCEPTS_PER_TURN {
             let listener = self.listeners.get(at).expect("invariant: only open listeners are acceptable");
-            let role = listener.role;
-            let (stream, remote) = match self.held.take().map_or_else(|| listener.socket.accept(), Ok) {
+            let held = self.held.take_if(|(of, ..)| *of == at).map(|(_, stream, remote)| (stream, remote));
+            let (stream, remote) = match held.map_or_else(|| listener.socket.accept(), Ok) {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
@@ -366,26 +376,34 @@ impl EventLoop {
                 }
             };
             if self.sockets.permits().acquire() {
-                self.take_on(now, stream, remote, role);
+                self.take_on(now, stream, remote, at);
                 continue;
             }
             match self.shard.make_room(now) {
                 Vacancy::None => {
                     self.shard.turned_down(now, remote);
-                    turn_away(stream, TurnedAway::Full);
+                    turn_away(stream, TurnedAway::Full, self.listeners[at].tls.is_some());
                     continue;
                 }
                 Vacancy::Made => {}
                 Vacancy::Asked(pause_ms) => self.accept_after = now.mono + pause_ms,
             }
-            self.held = Some((stream, remote));
+            if self.held.is_some() {
+                // One is held for another listener already.
+                turn_away(stream, TurnedAway::Full, self.listeners[at].tls.is_some());
+                return true;
+            }
+            self.held = Some((at, stream, remote));
             return true;
         }
         true
     }
 
     /// Gives the shard a new connection, for which there is a permit.
-    fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr, role: ListenerRole) {
+    fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr, at: usize) {
+        let RoleListener { role, tls, .. } = &self.listeners[at];
+        let (role, is_secure) = (*role, tls.is_some());
+        let config = tls.as_ref().map(|tls| tls.config());
         // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
         let _ = stream.set_nodelay(true);
         match self.shard.accepted(now, remote) {
@@ -393,24 +411,36 @@ impl EventLoop {
                 if role != ListenerRole::Clients {
                     self.shard.set_listener(slot, role);
                 }
-                self.watch(now, slot, stream);
+                let session = config.map(|config| {
+                    self.shard.set_secure(slot);
+                    TlsSession::new(config, self.shard.expects_proxy_header(slot))
+                });
+                match session.transpose() {
+                    Ok(session) => drop(self.watch(now, slot, (stream, session))),
+                    Err(error) => self.give_up(now, slot, &error),
+                }
             }
             Err(why) => {
                 self.sockets.permits().release();
-                turn_away(stream, why);
+                turn_away(stream, why, is_secure);
             }
         }
     }
 
     /// Registers a connection's socket with the kernel. On failure the connection ends; returns whether it lives.
-    fn watch(&mut self, now: Now, slot: ConnSlot, stream: TcpStream) -> bool {
+    fn watch(&mut self, now: Now, slot: ConnSlot, stream: SecuredStream) -> bool {
         let outcome = self.sockets.add(self.poll.registry(), slot, stream);
         if let Err(error) = &outcome {
-            tracing::warn!(%error, "cannot watch a connection");
-            self.sockets.permits().release();
-            self.shard.ended(now, slot);
+            self.give_up(now, slot, error);
         }
         outcome.is_ok()
+    }
+
+    /// Ends a connection for which there is no socket.
+    fn give_up(&mut self, now: Now, slot: ConnSlot, error: &dyn std::error::Error) {
+        tracing::warn!(%error, "cannot watch a connection");
+        self.sockets.permits().release();
+        self.shard.ended(now, slot);
     }
 
     fn flush_if_full(&mut self, now: Now) {

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use std::{fs, io};
 
 use crate::codec::jwt::{KeyError, Verifier, VerifierOptions};
+use crate::runtime::reload::{self, RefusedFiles};
 
 /// The key files and the verifier options that go with them.
 pub struct KeyFiles {
@@ -55,19 +56,16 @@ impl KeyFiles {
         let verifier = self.read_jwks().and_then(|()| self.verifier());
         match verifier {
             Ok(verifier) => {
+                reload::note(RefusedFiles::Keys, false);
                 tracing::info!("the JWKS file has changed and is in force");
                 Some(verifier)
             }
             Err(error) => {
+                reload::note(RefusedFiles::Keys, true);
                 tracing::warn!(%error, "the JWKS file has changed but is of no use; the former keys stay in force");
                 None
             }
         }
-    }
-
-    /// Has [`reread`](Self::reread) read the file even if its time has not changed.
-    pub fn forget_time(&mut self) {
-        self.changed = None;
     }
 
     fn read_jwks(&mut self) -> Result<(), String> {

@@ -27,7 +27,10 @@ use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::memory_trim::MemoryTrim;
+use crate::runtime::reload::{self, RefusedFiles, Reloaded, SettingsReader};
+use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::storage::{self, OpenError, Opened, OutboxOptions, Storage, StorageHandle, StorageLocation};
+use crate::runtime::tls::{TlsAcceptor, TlsFiles};
 use crate::runtime::webhooks::{PreparedWebhooks, WebhookOptions, Webhooks};
 use crate::runtime::{entropy, listener, log_writer, memory};
 use crate::shard::{ListenerRole, Options, Shard};
@@ -40,6 +43,8 @@ pub struct Plan {
     pub options: Options,
     /// The keys that verify tokens.
     pub keys: KeyFiles,
+    /// The files of TLS, if the listeners use it.
+    pub tls: Option<TlsFiles>,
     /// The time in which clients are asked to move elsewhere at shutdown.
     pub drain: Duration,
     /// Options of the storage threads.
@@ -50,6 +55,8 @@ pub struct Plan {
     pub redis: Option<bridge::RedisOptions>,
     /// The endpoints of the application.
     pub webhooks: WebhookOptions,
+    /// Where the settings are read again.
+    pub settings: Option<Box<dyn SettingsReader>>,
 }
 
 /// A running server.
@@ -57,10 +64,16 @@ pub struct Server {
     /// The addresses it listens on.
     pub addresses: Vec<(SocketAddr, ListenerRole)>,
     keys: KeyFiles,
+    tls: Option<TlsFiles>,
+    settings: Option<Box<dyn SettingsReader>>,
+    options: Arc<Options>,
+    permits: ConnectionPermits,
+    bridge: Option<ChannelSender<BridgeMessage>>,
     drain: Duration,
     channels: Arc<[ChannelSender]>,
     shards: Vec<JoinHandle<io::Result<()>>>,
     signals: Receiver<i32>,
+    manager: ServiceManager,
     backend: RunningBackend,
     webhooks: Webhooks,
     /// Number of connections of each shard.
@@ -78,6 +91,10 @@ enum RunningBackend {
 /// Interval of the periodic checks: storage lag, memory trim, the JWKS file, ended shards.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What the service manager is told.
+const SERVING: &str = "Serves";
+const REFUSED: &str = "Serves with its former settings: those that were read last are refused";
+
 /// Time that threads may take beyond the drain window before the process ends without them.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -92,10 +109,12 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     allocator::set_up();
     map::randomize(entropy::numbers().map_err(|error| format!("no entropy: {error}"))?);
     let signals = catch_signals().map_err(|error| format!("cannot catch signals: {error}"))?;
+    let manager = ServiceManager::from_environment(Instant::now())
+        .map_err(|error| format!("NOTIFY_SOCKET: the service manager cannot be reached: {error}"))?;
     let verifier = plan.keys.verifier()?;
     let count = plan.options.shards;
     // First, so that a server whose port is taken leaves no data directory behind.
-    let (addresses, listeners) = listen(plan.listen, count)?;
+    let (addresses, listeners) = listen(plan.listen, plan.tls.as_ref().map(TlsFiles::acceptor).as_ref(), count)?;
     let outbox_bytes = plan.webhooks.outbox_bytes;
     let webhooks = PreparedWebhooks::new(plan.webhooks);
     let outbox = OutboxOptions { endpoints: webhooks.outbox_endpoints(), bytes_max: outbox_bytes };
@@ -122,6 +141,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         memory: memory::load,
         lost_log_lines: log_writer::dropped_lines,
         hook_counters: webhooks.counters().into(),
+        refused_files: reload::refused,
         node: backend.node(),
         rules: Arc::new(rules),
         ..plan.options
@@ -134,7 +154,8 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let undrained = Arc::new(AtomicUsize::new(count));
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
-    let resources = LoopResources { clock, channels: channels.clone(), bridge, permits };
+    let resources =
+        LoopResources { clock, channels: channels.clone(), bridge: bridge.clone(), permits: permits.clone() };
     let mut handles = Vec::new();
     for (number, ((poll, inbox, listeners), shard)) in inputs.into_iter().zip(shards).enumerate() {
         let event_loop = EventLoop::new(poll, listeners, inbox, backend.storage(), shard, resources.clone())
@@ -144,15 +165,35 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         let run = move || event_loop.run(&undrained, &counts[number]);
         handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
     }
-    let (keys, drain) = (plan.keys, plan.drain);
-    Ok(Server { addresses, keys, drain, channels, shards: handles, signals, backend, webhooks, connections })
+    let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);
+    Ok(Server {
+        addresses,
+        keys,
+        tls,
+        settings,
+        options,
+        permits,
+        bridge,
+        drain,
+        channels,
+        shards: handles,
+        signals,
+        manager,
+        backend,
+        webhooks,
+        connections,
+    })
 }
 
 /// The bound addresses, and the listeners of each shard.
 type ShardListeners = (Vec<(SocketAddr, ListenerRole)>, Vec<Vec<RoleListener>>);
 
 /// Binds a listener per shard to each address; returns the bound addresses and the listeners of each shard.
-fn listen(addresses: Vec<(SocketAddr, ListenerRole)>, shards: usize) -> Result<ShardListeners, String> {
+fn listen(
+    addresses: Vec<(SocketAddr, ListenerRole)>,
+    tls: Option<&Arc<TlsAcceptor>>,
+    shards: usize,
+) -> Result<ShardListeners, String> {
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<RoleListener>> = (0..shards).map(|_| Vec::new()).collect();
     let mut all = Vec::new();
@@ -165,7 +206,7 @@ fn listen(addresses: Vec<(SocketAddr, ListenerRole)>, shards: usize) -> Result<S
         assert_eq!(sockets.len(), shards, "invariant: each shard has a listener per address");
         bound.push((local, role));
         for (own, socket) in listeners.iter_mut().zip(sockets) {
-            own.push(RoleListener { socket, role });
+            own.push(RoleListener { socket, role, tls: tls.cloned() });
         }
     }
     Ok((bound, listeners))
@@ -373,30 +414,37 @@ fn catch_signals() -> io::Result<Receiver<i32>> {
 
 impl Server {
     /// Serves until SIGTERM or SIGINT arrives, then drains the shards. A second one ends the process at once. SIGHUP has the
-    /// JWKS file read again.
+    /// settings read again.
     ///
     /// # Errors
     /// A shard failed.
     pub fn wait(mut self) -> Result<(), String> {
         let mut memory_trim = MemoryTrim::default();
+        let mut next_check = Instant::now() + CHECK_INTERVAL;
+        self.manager.ready(SERVING);
         loop {
-            match self.signals.recv_timeout(CHECK_INTERVAL) {
-                Ok(SIGHUP) => {
-                    tracing::info!("SIGHUP: the JWKS file is read again; other settings need a restart");
-                    self.keys.forget_time();
-                    self.reread_keys();
-                }
+            let now = Instant::now();
+            let channels = &self.channels;
+            self.manager.beat(now, channels.len(), |answers| {
+                channels.iter().for_each(|channel| channel.send(answers.clone()));
+            });
+            let left = next_check.saturating_duration_since(now);
+            match self.signals.recv_timeout(self.manager.wait_at_most(now, left)) {
+                Ok(SIGHUP) => self.reload(),
                 Ok(signal) => {
                     tracing::info!(signal, "leaving");
                     return self.shut_down();
                 }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < next_check => {}
                 Err(RecvTimeoutError::Timeout) => {
+                    next_check = Instant::now() + CHECK_INTERVAL;
                     self.backend.check()?;
                     let connections = self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
                     if memory_trim.is_due(connections) {
                         allocator::trim();
                     }
                     self.reread_keys();
+                    self.tls.iter_mut().for_each(TlsFiles::reread_changed);
                     log_writer::report_dropped_lines();
                     if self.shards.iter().any(JoinHandle::is_finished) {
                         return self.join();
@@ -405,6 +453,66 @@ impl Server {
                 Err(RecvTimeoutError::Disconnected) => return self.shut_down(),
             }
         }
+    }
+
+    /// Reads the settings again. If they, or the files they name, are not valid, the former ones stay in force.
+    fn reload(&mut self) {
+        let Some(mut reader) = self.settings.take() else {
+            tracing::info!("this server has no settings to read again");
+            return;
+        };
+        self.manager.reloading();
+        let outcome = reader.read().and_then(|reloaded| self.adopt(reloaded, &mut *reader));
+        reload::note(RefusedFiles::Settings, outcome.is_err());
+        let status = match outcome {
+            Ok(()) => SERVING,
+            Err(error) => {
+                tracing::error!(%error, "the settings are refused; the former ones stay in force");
+                REFUSED
+            }
+        };
+        self.manager.ready(status);
+        self.settings = Some(reader);
+    }
+
+    /// Puts settings in force that were read again: all of them or, if a file is of no use, none.
+    fn adopt(
+        &mut self,
+        Reloaded { options, keys, tls, drain }: Reloaded,
+        reader: &mut dyn SettingsReader,
+    ) -> Result<(), String> {
+        let verifier = keys.verifier()?;
+        if let (Some(files), Some(options)) = (&mut self.tls, tls) {
+            files.replace(options)?;
+        }
+        // Before the shards get their options: they look at the level of the log then.
+        reader.adopted();
+        let Options { node, memory, lost_log_lines, refused_files, .. } = *self.options;
+        let Options { operator_notices, hook_counters, .. } = &*self.options;
+        let outlives_process = self.options.rules.outlives_process;
+        let rules = Arc::new(RoomRules { outlives_process, ..(*options.rules).clone() });
+        let (operator_notices, hook_counters) = (operator_notices.clone(), hook_counters.clone());
+        let options = Arc::new(Options {
+            node,
+            memory,
+            lost_log_lines,
+            refused_files,
+            operator_notices,
+            hook_counters,
+            rules,
+            ..options
+        });
+        for channel in &*self.channels {
+            channel.send(options.clone());
+        }
+        if let Some(bridge) = &self.bridge {
+            bridge.send(BridgeMessage::Rules(options.rules.clone(), options.allowances.rates));
+        }
+        self.permits.set_max(options.connections);
+        (self.options, self.keys, self.drain) = (options, keys, drain);
+        self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
+        reload::note(RefusedFiles::Keys, false);
+        Ok(())
     }
 
     /// Gives the shards the keys of the JWKS file, if it has changed.
@@ -418,6 +526,7 @@ impl Server {
         let window_ms = self.drain.as_millis() as u64;
         self.send_to_shards(|| ShardMessage::Drain { window_ms });
         let clients: usize = self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        self.manager.stopping(&format!("Waits for {clients} clients"));
         if clients > 0 && !self.drain.is_zero() {
             tracing::info!("waiting for {clients} clients; press Ctrl-C again to stop now");
         }

@@ -63,6 +63,12 @@ impl Admission {
         }
     }
 
+    /// Replaces the options. Which addresses are counted must stay as it is.
+    pub(super) fn set_options(&mut self, options: Arc<Options>) {
+        self.attempts.set_rules(options.allowances.attempts.clone());
+        self.options = options;
+    }
+
     /// Decides on a request that opens a WebSocket or an Engine.IO session.
     pub(super) fn enter(
         &mut self,

@@ -42,6 +42,10 @@ struct Closing {
     is_abnormal: Option<bool>,
 }
 
+fn is_debug() -> bool {
+    tracing::enabled!(target: "switchboard::connection", tracing::Level::DEBUG)
+}
+
 /// A line in detail. Absent fields are not shown.
 #[derive(Default)]
 pub(super) struct Line<'a> {
@@ -81,8 +85,13 @@ macro_rules! write_line {
 
 impl ConnectionLog {
     pub(super) fn new() -> Self {
-        let is_debug = tracing::enabled!(target: "switchboard::connection", tracing::Level::DEBUG);
+        let is_debug = is_debug();
         Self { is_debug, filters: LogFilters::default(), closing: None, window: (0, 0, 0) }
+    }
+
+    /// The level may be another one now.
+    pub(super) fn look_at_level(&mut self) {
+        self.is_debug = is_debug();
     }
 
     /// Whether details are logged of any connection.

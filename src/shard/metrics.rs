@@ -231,6 +231,7 @@ impl Metering<'_> {
             connections: Load { used: connections, limit: options.connections as u64 },
             memory_bytes: (options.memory)(),
             lost_log_lines: (options.lost_log_lines)(),
+            refused_files: (options.refused_files)(),
             queue: Load { used: metrics.longest_queue, limit: limits::MAIL_PER_SHARD as u64 },
             attempts: total.attempts,
             failures: total.failures,

@@ -33,6 +33,7 @@ mod queries;
 mod quota;
 mod raw_sockets;
 mod recovery;
+mod reload;
 mod remotes;
 mod replies;
 mod requests;
@@ -61,6 +62,7 @@ use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
+use crate::connection::conn::ConnStage;
 use crate::domain::revocation::RevocationChange;
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, ShardNumber};
@@ -83,6 +85,11 @@ impl Shard {
         Self { core: Core::new(number, options, verifier, rng, now) }
     }
 
+    /// Replaces the options, of which the number of shards, the node and the recovery window must stay as they are.
+    pub fn set_options(&mut self, options: Arc<Options>) {
+        self.core.set_options(options);
+    }
+
     /// A connection was accepted; its slot from now on.
     ///
     /// # Errors
@@ -94,6 +101,16 @@ impl Shard {
     /// Sets which kind of listener a connection was accepted by, if not by one for clients.
     pub fn set_listener(&mut self, slot: ConnSlot, role: ListenerRole) {
         self.core.net.remotes.set_listener(slot, role);
+    }
+
+    /// Marks a connection as one with TLS: its client addresses the server by `https` or `wss`.
+    pub fn set_secure(&mut self, slot: ConnSlot) {
+        self.core.net.remotes.set_secure(slot);
+    }
+
+    /// Whether the first bytes of a connection are to be a header of the PROXY protocol.
+    pub fn expects_proxy_header(&self, slot: ConnSlot) -> bool {
+        self.core.net.conns.get(slot).is_some_and(|conn| matches!(conn.stage, ConnStage::ProxyHeader(_)))
     }
 
     /// As [`Shard::accepted`], from another shard, where it was known to come from `address`.

@@ -448,7 +448,8 @@ impl Net {
 
     /// The server as the client of a request addresses it.
     pub(super) fn addressed<'h>(&self, slot: ConnSlot, head: &RequestHead<'h>) -> Addressed<'h> {
-        addressed(head, self.remotes.address(slot), &self.options.allowances.trusted_proxies)
+        let from = (self.remotes.address(slot), self.remotes.is_secure(slot));
+        addressed(head, from, &self.options.allowances.trusted_proxies)
     }
 
     /// The token of a request, and its carrier. A cookie counts only if a page of this site, or its user, has sent it.

@@ -47,6 +47,8 @@ pub struct Options {
     pub lost_log_lines: fn() -> u64,
     /// Figures of the endpoints of webhooks.
     pub hook_counters: Arc<[Arc<HookCounters>]>,
+    /// Files that were changed and are refused, by name; empty if there are none.
+    pub refused_files: fn() -> &'static str,
     /// Rate limit of a connection's signaling messages.
     pub signals: SignalRate,
     /// WebSocket heartbeats.

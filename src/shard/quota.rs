@@ -65,6 +65,13 @@ impl Quota {
         }
     }
 
+    /// Replaces the rates, for the minutes that begin from now on.
+    pub(super) fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+        self.cache.set_rates(rates);
+        self.pool.set_rates(rates);
+    }
+
     /// Whether a request of this client is held, so that its input is not read further.
     pub(super) fn holds(&self, peer: PeerKey) -> bool {
         !self.holding.is_empty() && self.holding.contains_key(&peer)

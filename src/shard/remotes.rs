@@ -30,14 +30,15 @@ struct Remote {
     /// An IPv4 address, or the place of an IPv6 address.
     address: u32,
     connected_at: Tick,
-    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address, and with [`ADMIN`] if
-    /// the connection came by a listener for operators.
+    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address, with [`ADMIN`] if
+    /// the connection came by a listener for operators, and with [`SECURE`] if it uses TLS.
     agent: u32,
 }
 
 const LONG: u32 = 1 << 31;
 const ADMIN: u32 = 1 << 30;
-const NO_AGENT: u32 = ADMIN - 1;
+const SECURE: u32 = 1 << 29;
+const NO_AGENT: u32 = SECURE - 1;
 
 /// A client program, by its `User-Agent`.
 struct Agent {
@@ -100,6 +101,16 @@ impl<K: Slot> Remotes<K> {
             Some(remote) if remote.agent & ADMIN != 0 => ListenerRole::Admin,
             _ => ListenerRole::Clients,
         }
+    }
+
+    /// Marks a connection as one with TLS.
+    pub(super) fn set_secure(&mut self, slot: K) {
+        self.list[slot.raw() as usize].agent |= SECURE;
+    }
+
+    /// Whether a connection uses TLS.
+    pub(super) fn is_secure(&self, slot: K) -> bool {
+        self.list.get(slot.raw() as usize).is_some_and(|remote| remote.agent & SECURE != 0)
     }
 
     /// Sets the client program and the time of connecting, as a WebSocket or a session opens.

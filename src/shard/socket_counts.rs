@@ -38,6 +38,11 @@ impl SocketCounts {
         Self { options, counts: map(seed), reported: BTreeMap::new() }
     }
 
+    /// Replaces the options. Which addresses are counted must stay as it is.
+    pub(super) fn set_options(&mut self, options: Arc<Options>) {
+        self.options = options;
+    }
+
     fn max(&self) -> usize {
         self.options.allowances.sockets_per_address
     }

@@ -66,6 +66,7 @@ fn options() -> Options {
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
         hook_counters: Arc::default(),
+        refused_files: || "",
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },

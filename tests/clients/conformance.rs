@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use serde_json::json;
+use support::certificates::CertificateAuthority;
 use support::packages::{NODE, PYTHON, SCRIPTS, run};
 use support::redis::RedisServer;
 use support::server::{Server, token};
@@ -172,6 +173,19 @@ fn npm_clients_pass_the_conformance_suite() {
         expected.push(format!("engine.io-client, {transport}"));
     }
     assert_eq!(node("suite", &[server], &[]), expected);
+}
+
+#[test]
+fn npm_clients_are_served_by_tls() {
+    let _noisy = noisy();
+    let authority = CertificateAuthority::new();
+    let [cert, key] = authority.settings();
+    let server = Server::of_shards(2, &[ROOMS, &cert, &key]);
+    let url = format!("https://{}", server.address);
+    let mut node = Command::new("node");
+    node.env("NODE_EXTRA_CA_CERTS", authority.file("ca.pem")).arg(NODE.join("clients.mjs"));
+    let by_tls = run(node.args(["users", &url]).args(tokens()));
+    assert_eq!(by_tls.lines().collect::<Vec<_>>(), self::node("users", &alone(), &tokens()));
 }
 
 #[test]

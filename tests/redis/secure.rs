@@ -2,53 +2,23 @@
 
 use std::process::Stdio;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::json;
 
+use support::certificates::CertificateAuthority;
 use support::client::Client;
 use support::directory::Directory;
 use support::process::wait_until;
 use support::redis::{RedisServer, free_port};
 use support::server::{Server, command, token};
 
-/// An authority, with a certificate that it has signed for this machine, as files.
-struct CertificateAuthority(Directory);
-
-impl CertificateAuthority {
-    fn new() -> Self {
-        let key = || KeyPair::generate().expect("a key");
-        let mut own = CertificateParams::default();
-        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let authority = CertifiedIssuer::self_signed(own, key()).expect("an authority");
-        let server_key = key();
-        let names = ["127.0.0.1".to_owned(), "localhost".to_owned()];
-        let server = CertificateParams::new(names).expect("names").signed_by(&server_key, &authority);
-        let directory = Directory::new();
-        std::fs::create_dir_all(directory.path()).expect("a directory");
-        let files = [
-            ("ca.pem", authority.pem()),
-            ("server.pem", server.expect("a certificate").pem()),
-            ("server.key", server_key.serialize_pem()),
-        ];
-        for (name, text) in files {
-            std::fs::write(directory.path().join(name), text).expect("a file");
-        }
-        Self(directory)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.path().join(name).to_string_lossy().into_owned()
-    }
-
-    /// A server that speaks TLS on another port than the usual one; which.
-    fn start(&self, options: &[&str]) -> (RedisServer, u16) {
-        let port = free_port();
-        let [authority, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| self.file(name));
-        let port_text = port.to_string();
-        let files = ["--tls-ca-cert-file", &authority, "--tls-cert-file", &certificate, "--tls-key-file", &key];
-        let usual = ["--tls-port", &port_text, "--tls-auth-clients", "no"];
-        (RedisServer::start_with(&[&usual[..], &files, options].concat()), port)
-    }
+/// A server that speaks TLS on another port than the usual one; which.
+fn start(authority: &CertificateAuthority, options: &[&str]) -> (RedisServer, u16) {
+    let port = free_port();
+    let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"].map(|name| authority.file(name));
+    let port_text = port.to_string();
+    let files = ["--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let usual = ["--tls-port", &port_text, "--tls-auth-clients", "no"];
+    (RedisServer::start_with(&[&usual[..], &files, options].concat()), port)
 }
 
 /// A server that uses the Redis at this address, and two people who meet there.
@@ -75,18 +45,18 @@ fn refusal(settings: &[&str]) -> String {
 fn redis_is_reached_by_tls() {
     let authority = CertificateAuthority::new();
     let ca_file = format!("redis.ca_file={}", authority.file("ca.pem"));
-    let (_single, port) = authority.start(&[]);
+    let (_single, port) = start(&authority, &[]);
     meet(&format!("rediss://127.0.0.1:{port}"), &[&ca_file]);
 
     let bus = free_port().to_string();
     let options = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--tls-cluster", "yes"];
-    let (cluster, port) = authority.start(&options);
+    let (cluster, port) = start(&authority, &options);
     cluster.command(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     wait_until("it is whole", || cluster.ask::<String>("CLUSTER INFO").contains("cluster_state:ok"));
     meet(&format!("rediss+cluster://127.0.0.1:{port}"), &[&ca_file]);
 
-    let (_master, port) = authority.start(&[]);
-    let (sentinel, at) = authority.start(&["--sentinel", "--tls-replication", "yes"]);
+    let (_master, port) = start(&authority, &[]);
+    let (sentinel, at) = start(&authority, &["--sentinel", "--tls-replication", "yes"]);
     sentinel.command(&["SENTINEL", "MONITOR", "mymaster", "127.0.0.1", &port.to_string(), "1"]);
     wait_until("it is found", || sentinel.ask::<String>("INFO sentinel").contains("status=ok"));
     meet(&format!("rediss+sentinel://127.0.0.1:{at}/mymaster"), &[&ca_file]);
@@ -95,7 +65,7 @@ fn redis_is_reached_by_tls() {
 #[test]
 fn untrusted_certificate_is_refused() {
     let [authority, other] = [CertificateAuthority::new(), CertificateAuthority::new()];
-    let (_redis, port) = authority.start(&[]);
+    let (_redis, port) = start(&authority, &[]);
     let url = format!("redis.url=rediss://127.0.0.1:{port}");
     let said = refusal(&[&url, &format!("redis.ca_file={}", other.file("ca.pem"))]);
     let wanted = format!("redis.url: Redis at 127.0.0.1:{port} is not trusted: ");

@@ -51,7 +51,7 @@ fn refusal(sources: SettingSources) -> String {
 }
 
 /// Key and default of every setting, in the order they are printed.
-const TABLE: &str = r#"
+pub(super) const TABLE: &str = r#"
 listen = ["[::]:8090"]
 listen_admin = []
 shards = 3
@@ -60,6 +60,12 @@ client_url = []
 trusted_proxies = []
 proxy_protocol = false
 server.names = []
+tls.cert_file = ""
+tls.key_file = ""
+tls.certificates = []
+tls.client_ca_file = ""
+tls.client_certificates = "required"
+tls.min_version = "1.2"
 auth.secret = ""
 auth.secret_file = ""
 auth.secrets = []
@@ -157,6 +163,11 @@ webhooks.endpoints = []
 webhooks.allow_private = false
 webhooks.outbox_bytes = 268435456
 "#;
+
+/// The settings with these values of `--set`.
+pub(super) fn load_set(flags: &[&str]) -> Result<Loaded, ConfigError> {
+    load(set(flags))
+}
 
 #[test]
 fn every_key_of_the_table_has_its_default() {

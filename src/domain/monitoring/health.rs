@@ -78,6 +78,8 @@ pub struct Vitals {
     pub memory_bytes: Load,
     /// Log lines that were dropped since the start.
     pub lost_log_lines: u64,
+    /// Files that were changed and are refused, by name; empty if there are none.
+    pub refused_files: &'static str,
     /// The longest queue between shards.
     pub queue: Load,
     /// Connection attempts and requests within the last five minutes.
@@ -105,6 +107,10 @@ pub fn assess(vitals: &Vitals) -> HealthReport {
     load(&mut found, vitals.queue, "Queue between shards", |n| n.to_string(), QUEUE);
     load(&mut found, vitals.storage_lag_ms, "Storage lag", |n| format!("{n} ms"), STORAGE_LAG);
     failures(&mut found, vitals);
+    if !vitals.refused_files.is_empty() {
+        let issue = format!("Refused: {}; what was in force before still is", vitals.refused_files);
+        found.push((Level::Warning, issue, REFUSED_FILES.to_owned()));
+    }
     // The sort is stable: issues of one level keep the order above.
     found.sort_by_key(|(level, ..)| std::cmp::Reverse(*level));
     let level = found.first().map_or(Level::Healthy, |(level, ..)| *level);
@@ -121,6 +127,8 @@ const STORAGE_LAG: &str =
     "The disk cannot keep up: use a faster one for data_dir, or set storage.durability to process or none";
 const FAILURES: &str =
     "See the log and monitoring:events for what fails and for whom; block addresses that only fail to sign in";
+
+const REFUSED_FILES: &str = "See the log for what is wrong, put it right and reload (SIGHUP or switchboard reload)";
 
 fn remedy_of(what: &str) -> &'static str {
     match what {

@@ -56,6 +56,11 @@ impl Attempts {
         Self { rules, sources: SourceTable::new(seed) }
     }
 
+    /// Replaces the rules. Attempts that have been counted stay counted.
+    pub fn set_rules(&mut self, rules: AttemptRules) {
+        self.rules = rules;
+    }
+
     /// Checks an attempt, which is not counted unless it is refused.
     ///
     /// # Errors

@@ -134,6 +134,11 @@ impl Budgets {
         Self { rules, recent: map(seed), older: map(seed), next_change: 0 }
     }
 
+    /// Replaces the rules. What has been spent stays spent.
+    pub fn set_rules(&mut self, rules: BudgetRules) {
+        self.rules = rules;
+    }
+
     /// Whether any budget is limited.
     pub fn is_limited(&self) -> bool {
         self.rules.per_user != 0 || self.rules.per_key != 0 || self.rules.per_address != 0

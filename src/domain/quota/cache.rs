@@ -72,6 +72,11 @@ impl QuotaCache {
         Self { rates, users: Table::new(seed), due: BTreeMap::new() }
     }
 
+    /// Replaces the rates, for the minutes that begin from now on.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
     /// Spends one credit of a user. Requests to the user's pool go to `out`.
     pub fn spend(&mut self, now: Now, user: &str, kind: QuotaKind, out: &mut Vec<QuotaRequest>) -> Verdict {
         let per_minute = self.rates.of(kind);

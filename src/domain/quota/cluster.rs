@@ -227,7 +227,7 @@ impl QuotaMinute {
             let is_last = cluster.retry_at.take_if(|at| *at <= now.mono).is_some();
             if is_last || !cluster.is_asking {
                 cluster.is_asking = true;
-                let wanted = per_minute.div_ceil(REQUESTED_PART).min(REQUESTED_MAX);
+                let wanted = per_minute.div_ceil(REQUESTED_PART).clamp(1, REQUESTED_MAX);
                 let (user, kind) = (user.clone(), self.kind);
                 requests.push(ClusterQuotaRequest { user, kind, wanted, returned: None, is_last });
             }

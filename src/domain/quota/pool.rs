@@ -79,6 +79,11 @@ impl QuotaPool {
         Self { is_shared: true, ..Self::new(rates, seed) }
     }
 
+    /// Replaces the rates, for the minutes that begin from now on.
+    pub fn set_rates(&mut self, rates: Rates) {
+        self.rates = rates;
+    }
+
     /// The credits of one kind in a minute.
     pub(super) fn per_minute(&self, kind: QuotaKind) -> u32 {
         self.rates.of(kind)

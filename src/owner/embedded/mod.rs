@@ -234,6 +234,11 @@ impl EmbeddedOwner {
         self.users.users.len()
     }
 
+    /// Replaces the rules.
+    pub fn set_rules(&mut self, rules: Arc<RoomRules>) {
+        self.core.rules = rules;
+    }
+
     /// The process ends in `window_ms`, and connections that it closes first cannot be recovered until it has restarted. So
     /// the grace period lasts at least as long.
     pub fn leave(&mut self, window_ms: u64) {

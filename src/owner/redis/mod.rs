@@ -144,10 +144,17 @@ impl RedisOwner {
         self.membership.is_replaced()
     }
 
+    fn set_rules(&mut self, rules: Arc<RoomRules>, rates: Rates) {
+        self.node.rules = rules;
+        self.node.settings.rates = rates;
+        self.quotas.set_rates(rates);
+    }
+
     /// Handles a message from a shard of this node, or from the owner itself.
     pub fn handle_message(&mut self, now: Now, message: BridgeMessage, out: &mut Vec<Outgoing>) {
         let message = match message {
             BridgeMessage::Owner(message) => message,
+            BridgeMessage::Rules(rules, rates) => return self.set_rules(rules, rates),
             BridgeMessage::Reply { ask, reply } => return self.handle_reply(now, ask, reply, out),
         };
         match message {

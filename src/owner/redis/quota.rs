@@ -40,6 +40,11 @@ impl ClusterQuotas {
         Self { pool: QuotaPool::sharing(rates, seed) }
     }
 
+    /// Replaces the rates, for the minutes that begin from now on.
+    pub(super) fn set_rates(&mut self, rates: Rates) {
+        self.pool.set_rates(rates);
+    }
+
     /// A shard reports credits that it has spent, or asks for more.
     pub(super) fn request(&mut self, turn: &mut OwnerTurn<'_>, from: ShardNumber, request: &QuotaRequest) {
         let now = turn.now;

@@ -149,6 +149,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The process id of the server that uses a data directory, if there is one.
+pub fn running_server(directory: &Path) -> Option<u32> {
+    let mut lock = File::open(directory.join(LOCK)).ok()?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => pid_in(&mut lock),
+        _ => None,
+    }
+}
+
 fn pid_in(lock: &mut File) -> Option<u32> {
     let mut text = String::new();
     lock.take(16).read_to_string(&mut text).ok()?;

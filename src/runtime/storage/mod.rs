@@ -62,6 +62,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+pub use directory::running_server;
 pub use error::OpenError;
 pub use memory_bounds::MemoryBounds;
 pub use open::{Opened, Report, open};

@@ -217,7 +217,7 @@ impl<'a> RestAnswers<'a> {
 
     /// `scheme://host` of the server as the sender of a request knows it.
     fn site(&self, slot: ConnSlot, head: &RequestHead<'_>) -> String {
-        forwarded::site(head, self.core.net.remotes.address(slot), &self.core.options.allowances.trusted_proxies)
+        forwarded::site(&self.core.net.addressed(slot, head))
     }
 
     /// Who sends a request: its token's bearer, or a guest where guests may come.

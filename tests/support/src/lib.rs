@@ -11,11 +11,13 @@
 //!   uninvolved clients.
 //! - Without sockets: [`settings`], [`redis_node`] (one node of a cluster, driven call by call), [`mod@bench`].
 //! - The application: [`webhook_receiver`].
+//! - TLS: [`certificates`] of a test's own, and [`tls`] for the other clients.
 //! - [`token`], [`frame`], [`directory`], [`workspace`].
 //!
 //! Unit tests of `switchboard` must not use this crate: it links the library without `cfg(test)`, so the types differ.
 
 pub mod bench;
+pub mod certificates;
 pub mod chromium;
 pub mod client;
 pub mod control_pair;
@@ -36,6 +38,7 @@ pub mod room_log;
 pub mod server;
 pub mod settings;
 pub mod tcp_client;
+pub mod tls;
 pub mod token;
 pub mod webhook_receiver;
 pub mod workspace;

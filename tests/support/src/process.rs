@@ -1,7 +1,9 @@
 //! What the operating system says of a running server.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::client::PATIENCE;
@@ -13,6 +15,31 @@ impl Drop for Kept {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// The lines that a process writes, read on so that it never waits.
+#[derive(Clone, Default)]
+pub struct LineLog(Arc<Mutex<String>>);
+
+impl LineLog {
+    /// The lines of a pipe.
+    pub fn of(pipe: impl Read + Send + 'static) -> Self {
+        let log = Self::default();
+        let kept = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+                let mut text = kept.0.lock().expect("no panic");
+                text.push_str(&line);
+                text.push('\n');
+            }
+        });
+        log
+    }
+
+    /// Whether a line has had this text so far.
+    pub fn contains(&self, text: &str) -> bool {
+        self.0.lock().expect("no panic").contains(text)
     }
 }
 

@@ -59,7 +59,8 @@ impl Server {
         let (server, mut lines) = Self::spawn_and_read(&mut command(&arguments, &[]));
         let second = lines.next().and_then(Result::ok).unwrap_or_default();
         std::thread::spawn(move || lines.for_each(drop));
-        let operators = second.strip_prefix("for operators: http://");
+        let plain = second.strip_prefix("for operators: http://");
+        let operators = plain.or_else(|| second.strip_prefix("for operators: https://"));
         let operators = operators.unwrap_or_else(|| panic!("no listener for operators: {second:?}")).to_owned();
         (server, operators)
     }
@@ -69,7 +70,8 @@ impl Server {
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
-        let Some(address) = first.strip_prefix("listening on http://") else {
+        let plain = first.strip_prefix("listening on http://");
+        let Some(address) = plain.or_else(|| first.strip_prefix("listening on https://")) else {
             let _ = child.kill();
             panic!("the server did not start: {first:?}");
         };
