@@ -21,7 +21,7 @@ use crate::message::storage::StorageEvent;
 use crate::message::{BridgeMessage, Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
 use crate::runtime::bridge::{self, Bridge};
-use crate::runtime::channel::{ChannelSender, channel, task_channel};
+use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
@@ -127,14 +127,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
             PreparedBackend::Storage(opened)
         }
     };
-    let mut inputs = Vec::new();
-    let mut channels = Vec::new();
-    for listeners in listeners {
-        let poll = Poll::new().map_err(|error| error.to_string())?;
-        let (sender, inbox) = channel(&poll, WAKER).map_err(|error| error.to_string())?;
-        channels.push(sender);
-        inputs.push((poll, inbox, listeners));
-    }
+    let (channels, inputs) = loop_inputs(listeners).map_err(|error| error.to_string())?;
     // The storage may have fallen back to memory.
     let rules = RoomRules { outlives_process: backend.outlives_process(), ..(*plan.options.rules).clone() };
     let options = Arc::new(Options {
@@ -156,15 +149,8 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let permits = ConnectionPermits::new(options.connections);
     let resources =
         LoopResources { clock, channels: channels.clone(), bridge: bridge.clone(), permits: permits.clone() };
-    let mut handles = Vec::new();
-    for (number, ((poll, inbox, listeners), shard)) in inputs.into_iter().zip(shards).enumerate() {
-        let event_loop = EventLoop::new(poll, listeners, inbox, backend.storage(), shard, resources.clone())
-            .map_err(|error| error.to_string())?;
-        let thread = thread::Builder::new().name(format!("shard-{number}"));
-        let (undrained, counts) = (undrained.clone(), connections.clone());
-        let run = move || event_loop.run(&undrained, &counts[number]);
-        handles.push(thread.spawn(run).map_err(|error| error.to_string())?);
-    }
+    let counts = (&undrained, &connections);
+    let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
     let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);
     Ok(Server {
         addresses,
@@ -183,6 +169,37 @@ pub fn start(plan: Plan) -> Result<Server, String> {
         webhooks,
         connections,
     })
+}
+
+/// What an event loop is made of beside its shard.
+type LoopInput = (Poll, ChannelReceiver, Vec<RoleListener>);
+
+/// What the event loops are made of, by shard, and the channels into them.
+fn loop_inputs(listeners: Vec<Vec<RoleListener>>) -> io::Result<(Vec<ChannelSender>, Vec<LoopInput>)> {
+    let input = |listeners| {
+        let poll = Poll::new()?;
+        let (sender, inbox) = channel(&poll, WAKER)?;
+        Ok((sender, (poll, inbox, listeners)))
+    };
+    let inputs: io::Result<Vec<_>> = listeners.into_iter().map(input).collect();
+    Ok(inputs?.into_iter().unzip())
+}
+
+/// Starts the threads of the shards, with the counts of those that have not drained and of each one's connections.
+fn spawn_shards(
+    inputs: Vec<LoopInput>,
+    shards: Vec<Shard>,
+    backend: &RunningBackend,
+    resources: &LoopResources,
+    (undrained, connections): (&Arc<AtomicUsize>, &Arc<[AtomicUsize]>),
+) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
+    let spawn = |(number, ((poll, inbox, listeners), shard))| {
+        let event_loop = EventLoop::new(poll, listeners, inbox, backend.storage(), shard, resources.clone())?;
+        let (undrained, counts) = (undrained.clone(), connections.clone());
+        let run = move || event_loop.run(&undrained, &counts[number]);
+        thread::Builder::new().name(format!("shard-{number}")).spawn(run)
+    };
+    inputs.into_iter().zip(shards).enumerate().map(spawn).collect()
 }
 
 /// The bound addresses, and the listeners of each shard.
