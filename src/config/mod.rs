@@ -36,8 +36,8 @@ pub use auth::{AuthSettings, Verify};
 pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
-pub use media::{MediaMode, MediaSettings};
 pub use live::SettingChange;
+pub use media::{MediaMode, MediaSettings};
 pub use network::{
     AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
