@@ -152,7 +152,6 @@ impl Settings {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{TABLE, load_set};
-    use super::*;
 
     /// Another value than the default of a setting, if one is valid without other settings.
     fn other(key: &str, default: &str) -> Option<String> {
