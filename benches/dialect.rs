@@ -66,6 +66,7 @@ fn message(bytes: usize) -> Event {
         sender: alice(),
         display_name: None,
         from: PeerName::Own(connection(1)),
+        is_published: false,
         to: None,
         content: content(bytes),
         at: NOW.wall,

@@ -135,6 +135,7 @@ impl Bench {
             sender: self.people[person].0.clone(),
             display_name: None,
             from: self.people[person].1.clone(),
+            is_published: false,
             to: None,
             content: Content {
                 body: format!("\"{}\"", "x".repeat(126)).into(),

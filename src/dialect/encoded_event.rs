@@ -98,7 +98,7 @@ impl SocketIoEncodings {
 
     /// Whether the sender receives it, too.
     pub fn is_for_its_sender(&self, dialect: Dialect) -> bool {
-        matches!(self.event, Event::Message(_)) && dialect.hears_itself()
+        matches!(&self.event, Event::Message(message) if !message.is_published) && dialect.hears_itself()
     }
 }
 

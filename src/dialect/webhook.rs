@@ -175,6 +175,7 @@ mod tests {
             sender: Identity::new("ann", Some("Ann"), None, Roles::default()),
             display_name: None,
             from: PeerName::Chosen("p".into()),
+            is_published: false,
             to: None,
             content,
             at: 5,

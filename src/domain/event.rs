@@ -334,6 +334,8 @@ pub struct Message {
     pub display_name: Option<Name>,
     /// The sender's name in the room.
     pub from: PeerName,
+    /// Whether a backend has published it: no member is its sender.
+    pub is_published: bool,
     /// The only receiver; all members when absent.
     pub to: Option<PeerName>,
     /// The content.

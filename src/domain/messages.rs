@@ -18,6 +18,12 @@ impl Room {
     /// without a sequence number. Records it, and before the first recorded one the room.
     pub(crate) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         self.touch(context.now);
+        let except = match &draft.publisher {
+            // A backend names a connection by the id that its client knows, which a recovery keeps.
+            Some(_) => self.members.addressed(draft.connection.text().as_str()).map(|member| member.connection),
+            None => Some(draft.connection),
+        };
+        let is_published = draft.publisher.is_some();
         let (sender, from, display_name) = match draft.publisher {
             Some(publisher) => {
                 let name = publisher.identity.user_name();
@@ -40,7 +46,8 @@ impl Room {
         let seq = target.is_none().then(|| self.log.append(id, sender.clone()));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
-        let message = Arc::new(Message { id, seq, room, sender, display_name, from, to, content: draft.content, at });
+        let content = draft.content;
+        let message = Arc::new(Message { id, seq, room, sender, display_name, from, is_published, to, content, at });
         if seq.is_some() && !self.log.is_kept(context.rules) {
             // A message that is not stored needs no commit.
             self.log.commit_unstored();
@@ -58,7 +65,7 @@ impl Room {
         let event = Event::Message(message);
         match connection {
             Some(connection) => context.tell(connection, event),
-            None => context.tell_members(Some(draft.connection), event),
+            None => context.tell_members(except, event),
         }
         Ok(Reply::Sent(Sent { id, seq, at }))
     }

@@ -294,6 +294,36 @@ fn recovered_client_is_closed_by_admins_under_the_id_it_has_kept() {
 }
 
 #[test]
+fn recovered_client_is_left_out_of_publications_under_the_id_it_has_kept() {
+    let redis = RedisServer::start();
+    let url = format!("--set=redis.url={}", redis.url());
+    let grace = "--set=presence.grace_ms=60000";
+    let one = || vec![server(&[grace])];
+    let two = || vec![server(&[grace, &url]), server(&[grace, &url])];
+    let line = bearer(&token("backend", &json!({ "scope": "push" })));
+    for servers in [one(), two()] {
+        let (mut socket, id) = recover(&servers, "bob");
+        for (number, caller) in servers.iter().enumerate() {
+            for (data, exclude) in [("unseen", Some(&id)), ("seen", None)] {
+                let body = json!({ "rooms": ["tea"], "data": format!("{data} {number}"), "exclude": exclude });
+                let mut body = body.as_object().expect("an object").clone();
+                body.retain(|_, value| !value.is_null());
+                let body = Value::from(body).to_string();
+                let answer = ask(&caller.address, "POST", "/api/v1/publish", &[&line], Some(&body));
+                assert_eq!(answer.status, 200, "{}", answer.text());
+            }
+            let packet = loop {
+                let packet = socket.next();
+                if packet.contains("seen") {
+                    break packet;
+                }
+            };
+            assert!(packet.contains(&format!("\"seen {number}\"")), "{packet}");
+        }
+    }
+}
+
+#[test]
 fn resumed_raw_client_is_closed_by_admins_under_its_peer_id() {
     let server = server(&["--set=presence.grace_ms=60000"]);
     let mut bob = Client::connect(&server.address, Some(&token("bob", &json!({}))));

@@ -293,6 +293,7 @@ pub(crate) fn message(room: &str, seq: u64, at: u64) -> Message {
         sender: person(if seq.is_multiple_of(2) { "ann" } else { "bob" }),
         display_name: seq.is_multiple_of(17).then(|| "Somebody".into()),
         from: if seq.is_multiple_of(3) { PeerName::Chosen("laptop".into()) } else { PeerName::Own(connection) },
+        is_published: false,
         to: None,
         content: Content {
             body: format!("\"message {seq} in {room}\"").into(),
@@ -341,7 +342,12 @@ pub(crate) fn session(token: u8, user: &str, expires_at: Option<u64>) -> Session
         since: peer.as_ref().map(|_| 1),
         display_name: peer.as_ref().map(|_| "A \"quoted\" näme".into()),
         peer,
-        media: switchboard::domain::command::MediaState { audio: true, video: false, screen: token.is_multiple_of(2) },
+        media: switchboard::domain::command::MediaState {
+            audio: true,
+            video: false,
+            screen: token.is_multiple_of(2),
+            sfu: false,
+        },
     };
     Session {
         token: TokenHash([token; 32]),

@@ -98,6 +98,7 @@ pub(crate) fn message(content: Content) -> Message {
         room: room(),
         sender: user(),
         display_name: None,
+        is_published: false,
         from,
         to: None,
         content,

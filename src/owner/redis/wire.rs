@@ -212,6 +212,8 @@ impl WireMessage {
             seq: self.seq,
             room: room.clone(),
             from: self.sender.name(),
+            // The order of members begins with 1.
+            is_published: self.sender.order == 0,
             sender: self.sender.identity.into(),
             display_name: self.sender.display_name,
             to: self.to.map(|to| to.name()),

@@ -111,6 +111,7 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
         sender: sender(row, 3)?,
         display_name: optional_text(row, 12)?,
         from: peer(row, 5)?,
+        is_published: false,
         to: None,
         content: content(row, 6)?,
         at: nat(row, 2)?,

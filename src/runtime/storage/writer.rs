@@ -30,11 +30,14 @@ const GROUP_COMMANDS: usize = 8_192;
 /// Interval at which an idle writer checks for expired rows.
 const IDLE: Duration = Duration::from_millis(250);
 
-/// Idle checks before the writer releases memory: one second.
-const IDLE_CHECKS_BEFORE_TRIM: u32 = 4;
+/// Idle checks after which the writer is idle: one second.
+const IDLE_CHECKS: u32 = 4;
 
-/// Committed batches that make a release worthwhile.
-const BATCHES_BEFORE_TRIM: usize = 256;
+/// Committed bytes that make a release of memory worthwhile as soon as the writer is idle.
+const BYTES_BEFORE_TRIM: usize = 1 << 20;
+
+/// Idle checks after which the writer releases memory whatever it has committed: half a minute.
+const IDLE_CHECKS_BEFORE_TRIM: u32 = 120;
 
 /// Pause between two steps of the sweep while no command arrives.
 const SWEEP_PAUSE: Duration = Duration::from_millis(2);
@@ -127,7 +130,8 @@ impl Writer {
             RecordWriter::new(connection, self.seed, self.defaults.use_unit_ms(), self.outbox.as_ref())
                 .map_err(failure)?;
         let mut sweep = Sweep::new(connection, self.defaults).map_err(failure)?;
-        let (mut batches, mut idle_checks) = (0, 0);
+        // Bytes committed since the last release of memory; a step of the sweep counts as one.
+        let (mut bytes, mut idle_checks) = (0, 0);
         loop {
             // A group that failed to commit is retried before new commands are taken.
             if self.group.is_empty() {
@@ -142,10 +146,11 @@ impl Writer {
                 self.refuse_all();
                 return Err(failure);
             }
-            batches += self.group.len();
+            bytes += self.group.iter().map(|batch| batch.weight).sum::<usize>() + usize::from(sweep.is_under_way());
             idle_checks = if self.group.is_empty() && !sweep.is_under_way() { idle_checks + 1 } else { 0 };
-            if idle_checks >= IDLE_CHECKS_BEFORE_TRIM && batches >= BATCHES_BEFORE_TRIM {
-                batches = 0;
+            let worthwhile = if idle_checks >= IDLE_CHECKS_BEFORE_TRIM { 1 } else { BYTES_BEFORE_TRIM };
+            if idle_checks >= IDLE_CHECKS && bytes >= worthwhile {
+                bytes = 0;
                 record_writer.clear_cache();
                 release_memory(connection).map_err(failure)?;
             }
@@ -158,7 +163,7 @@ impl Writer {
             if self.is_closing && self.commands.is_empty() {
                 return Ok(());
             }
-            let is_idle = idle_checks >= IDLE_CHECKS_BEFORE_TRIM;
+            let is_idle = idle_checks >= IDLE_CHECKS;
             self.checkpoints.schedule(connection, is_idle).map_err(failure)?;
             sweep.step(&mut record_writer, (self.clock)(), self.commands.is_empty()).map_err(fault)?;
             for name in sweep.take_expired() {

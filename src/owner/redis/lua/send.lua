@@ -13,6 +13,11 @@ if peer ~= '' then
   hand(target, '{"message":{"by":' .. text .. ',"to":' .. target_text .. ',' .. message_rest .. '}')
   return done('"id":"' .. message .. '","at":' .. now)
 end
+if publisher then
+  -- A backend names a connection by the id that its client knows, which a recovery keeps.
+  local excluded = addressed(connection)
+  if excluded then connection = excluded.c end
+end
 local repeatable
 local repeat_ms = publisher and REPEATED_PUBLICATION_MS or REPEAT_MS
 if client_id ~= '' then
