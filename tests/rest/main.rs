@@ -7,5 +7,6 @@ mod keys;
 mod lifecycle;
 mod openapi;
 mod origins;
+mod rooms;
 mod tokens;
 mod users;

@@ -187,6 +187,11 @@ impl RoomOp {
         matches!(self, Self::Join(_) | Self::Rejoin(_) | Self::AddParticipant { .. })
     }
 
+    /// Whether it makes the room if there is none, or gives it settings.
+    pub fn may_make(&self) -> bool {
+        matches!(self, Self::Create { .. } | Self::Update { adopts: true, .. })
+    }
+
     /// Whether it is of an application's backend, which need not be a member.
     pub fn is_of_backend(&self) -> bool {
         match self {

@@ -25,7 +25,8 @@ pub(super) fn refused(part: Option<u16>, reject: Reject) -> OpOutcome {
 impl RoomStore {
     /// Has `op` wait for its room, if that is being loaded or `op` may load it; otherwise returns it.
     pub(super) fn wait_for_room(&mut self, turn: &mut Turn<'_>, name: &Name, op: RoomOp) -> Option<RoomOp> {
-        if let Some(waiting) = self.loading.get_mut(name) {
+        let waiting = self.loading.get_mut(name).or_else(|| self.creating.get_mut(name));
+        if let Some(waiting) = waiting {
             waiting.push((turn.to, op));
             return None;
         }
@@ -83,6 +84,15 @@ impl RoomStore {
         }
     }
 
+    /// The creation of a room is committed, or was refused: applies the operations that have waited. The reply to the creation
+    /// is still to come, or was sent.
+    pub(super) fn creation_settled(&mut self, turn: &mut Turn<'_>, name: &Name) {
+        let waiting = self.creating.remove(name).unwrap_or_default();
+        let to = turn.to.take();
+        self.apply_waiting(turn, name, waiting, true);
+        turn.to = to;
+    }
+
     /// Loads a stored room, and schedules its end.
     fn load(&mut self, turn: &mut Turn<'_>, stored: StoredRoom) {
         self.unloaded.remove(&stored.made.room);
@@ -104,7 +114,8 @@ impl RoomStore {
     /// Storage has no messages of a room any more. It is read again, as the notice may be late, and deleted if it is not
     /// in use.
     pub(super) fn expire_unloaded(&mut self, turn: &mut Turn<'_>, name: Name) {
-        let is_idle = !self.rooms.contains(&name) && !self.loading.contains_key(&name);
+        let is_idle =
+            !self.rooms.contains(&name) && !self.loading.contains_key(&name) && !self.creating.contains_key(&name);
         if is_idle && self.may_be_unloaded(&name) {
             self.request_room(turn, name, Vec::new());
         }

@@ -344,8 +344,10 @@ impl Parts<'_> {
             }
             PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
             PendingEffect::RoomCreation(room) => {
+                let name = room.id.clone();
                 let reply = rooms.created(turn, *room);
                 turn.reply(Ok(reply));
+                rooms.creation_settled(turn, &name);
             }
             PendingEffect::Reply(reply) => turn.reply(Ok(reply)),
             PendingEffect::Revocation(change) => {
@@ -389,10 +391,10 @@ impl Parts<'_> {
             | PendingEffect::UserLookup { .. }
             | PendingEffect::UserCount
             | PendingEffect::RoomOperation { .. }
-            | PendingEffect::RoomCreation(_)
             | PendingEffect::Revocation(_)
             | PendingEffect::Reply(_)
             | PendingEffect::RetriedClaim(_) => {}
+            PendingEffect::RoomCreation(room) => rooms.creation_settled(turn, &room.id),
             PendingEffect::RoomDeletion { room } => rooms.undo_deletion(turn, room),
             PendingEffect::Departure { room, events } => rooms.publish_departure(turn, &room, events),
             PendingEffect::DirectAck { user, id } => directs.ack_settled(turn, users, &user, id, false),

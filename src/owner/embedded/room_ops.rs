@@ -42,6 +42,10 @@ impl RoomStore {
     }
 
     fn dispatch(&mut self, turn: &mut Turn<'_>, name: Name, op: RoomOp) -> OpOutcome {
+        if let Some(waiting) = self.creating.get_mut(&name) {
+            waiting.push((turn.to, op));
+            return Ok(None);
+        }
         let op = match op {
             RoomOp::Create { by, profile, log, is_locked } if !self.rooms.contains(&name) => {
                 return self.create(turn, name, (by, profile, log), is_locked);
@@ -50,7 +54,7 @@ impl RoomStore {
         };
         let place = self.open(turn, &name, &op)?;
         let room = room_at(&mut self.rooms, place);
-        if room.is_closing && room.members.is_empty() && op.is_arrival() {
+        if room.is_closing && room.members.is_empty() && (op.is_arrival() || op.may_make()) {
             turn.hold([], PendingEffect::RetriedOperation { room: name, op });
             return Ok(None);
         }

@@ -24,6 +24,8 @@ pub(super) struct RoomStore {
     pub(super) unloaded: StoredNames<u64>,
     /// Rooms that storage is asked for, with the operations that wait for them.
     pub(super) loading: BTreeMap<Name, WaitingOps>,
+    /// Rooms whose creation is in transit to storage, with the operations that wait for it.
+    pub(super) creating: BTreeMap<Name, WaitingOps>,
     /// The rooms closed in the last [`limits::CLOSED_ROOM_MS`], by the time at which that is forgotten.
     closed: VecDeque<(u64, Name)>,
     pub(super) idempotency: IdempotencyRecords,
@@ -62,6 +64,7 @@ impl RoomStore {
             rooms: Table::new(seed),
             unloaded: StoredNames::new(seed),
             loading: BTreeMap::new(),
+            creating: BTreeMap::new(),
             closed: VecDeque::new(),
             idempotency: IdempotencyRecords::new(idempotency_seeds, limits::REPEAT_MS, limits::REPEATS),
             publications: IdempotencyRecords::new(
@@ -110,6 +113,8 @@ impl RoomStore {
         turn.check_store()?;
         let record = Record::RoomMade(Box::new(room.made(turn.rules(), by.user_name())));
         room.log.note_made();
+        let former = self.creating.insert(room.id.clone(), Vec::new());
+        assert!(former.is_none(), "rooms: operations on a room wait for its creation");
         turn.hold([record], PendingEffect::RoomCreation(Box::new(room)));
         Ok(None)
     }
@@ -312,6 +317,9 @@ impl RoomStore {
             }
         }
         self.unloaded.check_invariants();
+        for room in self.creating.keys() {
+            assert!(!self.rooms.contains(room), "rooms: a room whose creation is in transit is not there");
+        }
         for room in self.loading.keys() {
             assert!(core.requests.loads(room), "rooms: storage is asked for each room that operations wait for");
         }

@@ -120,7 +120,7 @@ pub(super) fn next_step(
                 None => CallStep::Answer(Reply::Done),
             });
         }
-        (RoomAct::Put(change), Some(Code::RoomNotFound)) if rounds < ROUNDS_MAX => {
+        (RoomAct::Put(change), Some(Code::RoomNotFound | Code::RoomClosed)) if rounds < ROUNDS_MAX => {
             managed.is_new = true;
             create(NewRoom::from((**change).clone()))
         }
