@@ -62,6 +62,7 @@ fn key_does_what_it_permits_in_its_rooms_until_it_is_revoked() {
         let terms = json!({ "name": "billing", "actions": ["publish", "rooms"], "roomPrefixes": ["order-"] });
         let (key, id) = new_key(one, terms);
         assert!(key.starts_with("sb_") && key.len() == 46, "{key}");
+        wait_until("the key is known", || call(other, &key, "GET", "/api/v1/keys", Value::Null).status == 403);
         let put =
             |room: &str| call(other, &key, "PUT", &format!("/api/v1/rooms/{room}"), json!({ "name": "n" })).status;
         assert_eq!([put("order-1"), put("order-1"), put("tea")], [201, 200, 403]);
