@@ -25,7 +25,7 @@ pub use key::{KeyArguments, KeyCommand, KeyServer, key};
 pub use logging::{LogLevel, start_logging};
 pub use reload::{ReloadArguments, RunningSettings, reload};
 pub use suggest::with_suggestion;
-pub use token::{Claims, TokenArguments, token};
+pub use token::{TokenArguments, TokenClaims, token};
 
 const OVERVIEW: &str = "\
 Settings come from switchboard.toml, overridden by SWITCHBOARD_* variables, overridden by flags.

@@ -12,8 +12,8 @@ use std::time::Duration;
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
 use switchboard::command_line::{
-    self, Claims, CommandLine, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings, ServeArguments,
-    SettingsArguments, TokenArguments,
+    self, CommandLine, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings, ServeArguments,
+    SettingsArguments, TokenArguments, TokenClaims,
 };
 use switchboard::config::{self, Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
@@ -152,7 +152,7 @@ fn key(arguments: &KeyArguments) -> Result<(), String> {
     Ok(())
 }
 
-fn sign(claims: &Claims, secret: &Secret) -> Result<String, String> {
+fn sign(claims: &TokenClaims, secret: &Secret) -> Result<String, String> {
     let key = jsonwebtoken::EncodingKey::from_secret(secret.expose().as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
 }

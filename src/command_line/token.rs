@@ -15,7 +15,7 @@ use crate::config::{ConfigError, Loaded, Secret, Settings};
 const USER_ID_BYTES_MAX: usize = 128;
 
 /// The claims of a token.
-pub type Claims = Value;
+pub type TokenClaims = Value;
 
 /// Arguments of `token`.
 #[derive(Args, Clone, Debug)]
