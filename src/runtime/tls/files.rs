@@ -58,13 +58,13 @@ impl TlsAcceptor {
 /// The files of TLS, and the configuration made of them.
 pub struct TlsFiles {
     options: TlsOptions,
-    seen: Vec<Option<Version>>,
+    seen: Vec<Option<FileVersion>>,
     tickets: Arc<dyn ProducesTickets>,
     acceptor: Arc<TlsAcceptor>,
 }
 
 /// A version of a file: time of change, size and place.
-type Version = (i64, i64, u64, u64);
+type FileVersion = (i64, i64, u64, u64);
 
 impl TlsFiles {
     /// Reads all files.
@@ -120,7 +120,7 @@ fn tickets() -> Result<Arc<dyn ProducesTickets>, String> {
     cryptography::Ticketer::new().map_err(|error| format!("tls: {error}"))
 }
 
-fn versions(options: &TlsOptions) -> Vec<Option<Version>> {
+fn versions(options: &TlsOptions) -> Vec<Option<FileVersion>> {
     let pairs = options.certificates.iter().flat_map(|files| [&files.cert_file, &files.key_file]);
     let version = |path: &PathBuf| {
         let found = fs::metadata(path).ok()?;
