@@ -122,7 +122,7 @@ impl Fixture {
 
     fn pass(&mut self, ms: u64) {
         self.now = self.now.plus(ms);
-        self.with(|room, context| return_to_p2p(room, context));
+        self.with(return_to_p2p);
         due(&mut self.room);
         self.room.check_invariants();
     }
