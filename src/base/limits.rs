@@ -216,3 +216,6 @@ pub const LOG_FILTER_MAX_S: u64 = 24 * 3_600;
 
 /// Milliseconds between two notices of one kind to the operator that clients can cause.
 pub const NOTICE_MS: u64 = 60_000;
+
+/// Dead letters of webhooks in one list.
+pub const DEAD_LETTERS_LISTED: usize = 100;

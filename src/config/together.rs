@@ -28,6 +28,11 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
         let message = "redis.password: redis.url has a password, too; give one of them";
         problems.push(Problem::other(Some(raw.source("redis.password")), message));
     }
+    let address = settings.redis.url.as_ref().and_then(|url| RedisAddress::parse(url.expose()));
+    if !settings.webhooks.endpoints.is_empty() && address.is_some_and(|address| address.is_sharded()) {
+        let message = "webhooks.endpoints: webhooks cannot be used with a Redis Cluster (redis.url)";
+        problems.push(Problem::other(Some(raw.source("webhooks.endpoints")), message));
+    }
     let auth = &settings.auth;
     let has_real_key = auth.has_secret() || auth.has_public_key();
     if has_real_key && auth.accepted_algorithms().is_empty() {

@@ -107,19 +107,6 @@ fn content(object: &mut Object<'_>, content: &Content) {
     object.optional_raw("metadata", content.metadata.as_deref());
 }
 
-/// The time and the data of stored events as JSON, for the list of dead letters.
-pub fn dead_letters(out: &mut Vec<u8>, letters: &[crate::domain::hook::DeadLetter]) {
-    Object::begin(out)
-        .list("deadLetters", letters, |out, letter| {
-            Object::begin(out)
-                .string("endpoint", &letter.endpoint)
-                .plain("deadSince", &rfc3339(letter.dead_at))
-                .raw("event", &letter.body)
-                .end();
-        })
-        .end();
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -61,6 +61,11 @@ impl HookKind {
         Self::MessageToOfflineUser,
     ];
 
+    /// The bit of the kind in a set of kinds.
+    pub const fn bit(self) -> u64 {
+        1 << self as u64
+    }
+
     /// The name in settings and payloads.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,6 +109,11 @@ pub struct HookKinds(u16);
 impl HookKinds {
     /// No kind.
     pub const NONE: Self = Self(0);
+
+    /// The set as bits.
+    pub fn bits(self) -> u64 {
+        self.0.into()
+    }
 
     /// Whether it is empty.
     pub fn is_empty(self) -> bool {
@@ -303,11 +313,21 @@ impl HookChange {
     }
 }
 
+/// An operation of an admin on the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutboxOp {
+    /// Lists dead letters, the oldest first.
+    ListDeadLetters,
+    /// Has the dead letters of an endpoint delivered again.
+    Replay {
+        /// The endpoint.
+        endpoint: Name,
+    },
+}
+
 /// A hook event that no attempt has delivered in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// Its number in the outbox.
-    pub number: u64,
     /// The endpoint.
     pub endpoint: Box<str>,
     /// When it was given up, in milliseconds since 1970.

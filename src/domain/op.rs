@@ -17,6 +17,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Direct, Joined};
 use crate::domain::history::{History, Marks};
+use crate::domain::hook::{DeadLetter, OutboxOp};
 pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, Query, RoomRoster};
 use crate::domain::record::Session;
@@ -51,6 +52,8 @@ pub enum Op {
     Query(Query),
     /// Changes the list of revocations.
     Revocation(RevocationChange),
+    /// On the outbox of hook events.
+    Outbox(OutboxOp),
     /// Finds the room of a message.
     FindMessageRoom {
         /// The message.
@@ -75,6 +78,7 @@ impl Op {
             | Self::Session(..)
             | Self::Connection(..)
             | Self::Revocation(_)
+            | Self::Outbox(_)
             | Self::FindMessageRoom { .. } => None,
         }
     }
@@ -132,6 +136,8 @@ pub enum Reply {
     PartialResult(PartialResult),
     /// The room of the message.
     RoomOf(Name),
+    /// Dead letters of the outbox.
+    DeadLetters(Vec<DeadLetter>),
     /// A page of revocations, and whether there are more.
     Revocations(Vec<Arc<Revocation>>, bool),
 }

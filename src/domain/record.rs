@@ -115,6 +115,11 @@ pub enum Record {
     RevocationRemoved(Box<Revoked>),
     /// An event for the application, to be delivered to its endpoints.
     Hook(Box<HookEvent>),
+    /// The dead letters of an endpoint are to be delivered again.
+    DeadLettersReplayed {
+        /// The endpoint.
+        endpoint: Name,
+    },
 }
 
 /// A room at its creation.

@@ -40,6 +40,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Message};
+use crate::domain::hook::DeadLetter;
 use crate::domain::record::{MadeRoom, Record, Session, TokenHash};
 use crate::domain::revocation::Revocation;
 use crate::message::{Requester, ShardNumber};
@@ -189,6 +190,11 @@ pub enum StorageQuery {
         /// The user's id.
         user: Name,
     },
+    /// Events for the application that were given up, oldest first.
+    DeadLetters {
+        /// Maximum number.
+        limit: usize,
+    },
     /// A session, without taking it; that needs a [`Record::SessionTaken`].
     Session {
         /// The token's hash.
@@ -238,6 +244,8 @@ pub enum StorageReply {
     MadeRooms(u64),
     /// The bytes of the direct messages that wait for a user.
     DirectBytes(u64),
+    /// Events that were given up.
+    DeadLetters(Vec<DeadLetter>),
     /// A session.
     Session(Option<Box<Session>>),
 }

@@ -20,7 +20,7 @@ use crate::domain::op::RoomRules;
 use crate::message::storage::StorageEvent;
 use crate::message::{BridgeMessage, Placement, ShardMessage, ShardNumber};
 use crate::runtime::allocator;
-use crate::runtime::bridge::{self, Bridge};
+use crate::runtime::bridge::{self, Bridge, HookStream};
 use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
@@ -141,9 +141,10 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     });
     let clock = Clock::start();
     let channels: Arc<[ChannelSender]> = channels.into();
+    let stream = backend.hook_stream(&webhooks);
     let StartedBackend { bridge, backend, shards } = backend.start(channels.clone(), &options, &verifier, clock)?;
     assert_eq!(shards.len(), inputs.len(), "invariant: each event loop has one shard");
-    let webhooks = backend.start_webhooks(webhooks, clock)?;
+    let webhooks = backend.start_webhooks(webhooks, stream, clock)?;
     let undrained = Arc::new(AtomicUsize::new(count));
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
@@ -260,6 +261,16 @@ impl PreparedBackend {
         }
     }
 
+    /// The outbox of webhooks in Redis, if there are any.
+    fn hook_stream(&self, webhooks: &PreparedWebhooks) -> Option<HookStream> {
+        match self {
+            Self::Redis(claimed) if !webhooks.counters().is_empty() => {
+                Some(claimed.hook_stream(webhooks.counters().iter().map(|counters| counters.endpoint.clone())))
+            }
+            _ => None,
+        }
+    }
+
     /// Makes the shards, restores their data and starts the backend's threads.
     fn start(
         self,
@@ -295,24 +306,19 @@ impl RunningBackend {
         }
     }
 
-    /// Starts the delivery of what is in the outbox.
-    fn start_webhooks(&self, webhooks: PreparedWebhooks, clock: Clock) -> Result<Webhooks, String> {
-        match self {
-            Self::Storage(storage) => webhooks.start(|endpoint| storage.outbox(endpoint), clock),
-            Self::Redis(_) if webhooks.counters().is_empty() => Ok(Webhooks::default()),
-            Self::Redis(_) => {
-                Err("webhooks.endpoints: webhooks need a data directory, and cannot be had with redis.url".to_owned())
+    /// Starts the delivery of what is in the outbox, which is `stream` with Redis.
+    fn start_webhooks(
+        &self,
+        webhooks: PreparedWebhooks,
+        stream: Option<HookStream>,
+        clock: Clock,
+    ) -> Result<Webhooks, String> {
+        match (self, stream) {
+            (Self::Storage(storage), _) => webhooks.start(|endpoint, _| Ok(storage.outbox(&endpoint.name)), clock),
+            (Self::Redis(_), Some(stream)) => {
+                webhooks.start(|endpoint, counters| stream.outbox(counters, endpoint), clock)
             }
-        }
-    }
-
-    /// Waits until the records submitted so far are committed, at most so long.
-    fn settle(&self, patience: Duration) {
-        let until = Instant::now() + patience;
-        if let Self::Storage(storage) = self {
-            while storage.handle().health().waiting_bytes != 0 && Instant::now() < until {
-                thread::sleep(Duration::from_millis(1));
-            }
+            (Self::Redis(_), None) => Ok(Webhooks::default()),
         }
     }
 
@@ -555,6 +561,7 @@ impl Server {
             }
             if Instant::now() >= until {
                 tracing::warn!("the drain window is over; what is left is cut off");
+                self.webhooks.close(self.backend.storage(), WEBHOOK_GRACE);
                 if let RunningBackend::Redis(bridge) = self.backend {
                     // Releases the lease of this node, so that the other nodes need not wait until it expires.
                     bridge.close();
@@ -575,8 +582,7 @@ impl Server {
             }
         }
         // After all shards: their last records are committed before the process ends, and their last events are sent.
-        self.backend.settle(WEBHOOK_GRACE);
-        self.webhooks.close(WEBHOOK_GRACE);
+        self.webhooks.close(self.backend.storage(), WEBHOOK_GRACE);
         self.backend.close();
         Ok(())
     }

@@ -15,6 +15,7 @@ mod rolling_restart;
 mod room_view;
 mod sentinel;
 mod slot_migration;
+mod webhooks;
 
 /// How often a fault happens: as often as the variable says, or as usual.
 fn times(usual: usize) -> usize {

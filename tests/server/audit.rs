@@ -99,7 +99,9 @@ fn actions_of_admins_and_hosts_are_logged_with_their_outcome() {
 
 #[test]
 fn each_call_of_an_admin_or_backend_that_changes_others_leaves_a_line() {
-    let audited = Audited::new(&[]);
+    let webhook = r#"webhooks.endpoints=[{ name = "app", url = "http://127.0.0.1:9",
+        secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }]"#;
+    let audited = Audited::new(&[webhook]);
     let address = &audited.server.address;
     let root = bearer(&token("root", &json!({ "role": "admin", "scope": "push" })));
     let own = bearer(&token("ann", &json!({})));
@@ -132,6 +134,7 @@ fn each_call_of_an_admin_or_backend_that_changes_others_leaves_a_line() {
         ("DELETE", "/websocket/users/ann/disconnect", &json!({}), "disconnect-user", "ann"),
         ("DELETE", "/api/rooms/ROOM", &json!({}), "close-room", "ROOM"),
         ("DELETE", filter.as_str(), &json!({}), "remove-log-filter", id),
+        ("POST", "/api/v1/webhooks/app/replay", &json!({}), "replay-webhook", "app"),
     ] {
         let before = audited.lines().len();
         let [path, on] = [path, on].map(|text| text.replace("ROOM", &room));

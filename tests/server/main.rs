@@ -27,5 +27,6 @@ mod shards;
 mod smoke;
 mod sockets;
 mod tls;
+mod webhook_limits;
 mod webhooks;
 mod websocket;

@@ -56,7 +56,7 @@ impl Model {
             }
             Record::RevocationRemoved(subject) => drop(self.revocations.remove(subject)),
             // The outbox is not part of the model.
-            Record::Hook(_) => {}
+            Record::Hook(_) | Record::DeadLettersReplayed { .. } => {}
             Record::ParticipantAdded { room, user } => {
                 if let Some(participants) = self.participants(room)
                     && !participants.contains(user)

@@ -91,6 +91,8 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::Messages => {
             RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
         }
+        RestCallKind::DeadLetters => RestCall::DeadLetters,
+        RestCallKind::ReplayWebhook => RestCall::ReplayWebhook(named()),
         RestCallKind::LogFilters => RestCall::LogFilters,
         RestCallKind::SetLogFilter => log_filters::set(fields(text()?)?)?,
         RestCallKind::RemoveLogFilter => RestCall::RemoveLogFilter { filter: named() },

@@ -79,6 +79,10 @@ pub enum RestCallKind {
     RotateKey,
     /// `DELETE /api/v1/keys/:keyId`.
     EndKey,
+    /// `GET /api/v1/webhooks/dead-letters`.
+    DeadLetters,
+    /// `POST /api/v1/webhooks/:endpoint/replay`.
+    ReplayWebhook,
     /// `GET /api/v1/log-filters`.
     LogFilters,
     /// `POST /api/v1/log-filters`.
@@ -158,7 +162,9 @@ impl RestCallKind {
             | Self::Bans
             | Self::BlockAddress
             | Self::UnblockAddress
-            | Self::BlockedAddresses => Action::Administer,
+            | Self::BlockedAddresses
+            | Self::DeadLetters
+            | Self::ReplayWebhook => Action::Administer,
             Self::CreateRoom
             | Self::Room
             | Self::UpdateRoom
@@ -195,6 +201,7 @@ impl RestCallKind {
             Self::Unban => "unban-user",
             Self::BlockAddress => "block-address",
             Self::UnblockAddress => "unblock-address",
+            Self::ReplayWebhook => "replay-webhook",
             Self::SetLogFilter => "set-log-filter",
             Self::RemoveLogFilter => "remove-log-filter",
             _ => return None,

@@ -161,6 +161,10 @@ pub enum RestCall {
     },
     /// Make an API key, or rotate one.
     MakeKey(Box<NewKey>),
+    /// Lists the events for endpoints of the application that were given up.
+    DeadLetters,
+    /// Has the events that were given up delivered again, to an endpoint.
+    ReplayWebhook(Name),
     /// List the filters of this server's log.
     LogFilters,
     /// Log all of a connection, a user or a room for a while.
@@ -247,6 +251,8 @@ impl RestCall {
             Self::Publish(_) => RestCallKind::Publish,
             Self::Batch(_) => RestCallKind::Batch,
             Self::Messages { .. } => RestCallKind::Messages,
+            Self::DeadLetters => RestCallKind::DeadLetters,
+            Self::ReplayWebhook(_) => RestCallKind::ReplayWebhook,
             Self::LogFilters => RestCallKind::LogFilters,
             Self::SetLogFilter { .. } => RestCallKind::SetLogFilter,
             Self::RemoveLogFilter { .. } => RestCallKind::RemoveLogFilter,
@@ -297,6 +303,7 @@ impl RestCall {
             Self::MakeKey(new) => new.subject(),
             Self::RemoveUser { room, user } => format!("{user} in {room}"),
             Self::Disconnect { socket } => socket.to_string(),
+            Self::ReplayWebhook(endpoint) => endpoint.to_string(),
             Self::SetLogFilter { subject, .. } => subject.to_string(),
             Self::RemoveLogFilter { filter } => filter.to_string(),
             Self::DisconnectUser { user } | Self::SetPresence { user, .. } => user.to_string(),

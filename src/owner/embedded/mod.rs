@@ -8,6 +8,7 @@ mod commit_barrier;
 mod direct_messages;
 mod idempotency;
 mod loading;
+mod outbox;
 mod rest_quotas;
 mod revocations;
 mod room_log;
@@ -106,6 +107,7 @@ impl EmbeddedOwner {
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
             Op::FindMessageRoom { message, .. } => RoomStore::room_of(&mut turn, message),
             Op::Revocation(change) => revocations::apply(&mut turn, change),
+            Op::Outbox(op) => outbox::apply(&mut turn, op),
             // Shards own connections.
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
         };
@@ -434,6 +436,7 @@ impl Parts<'_> {
                 turn.reply(reply);
             }
             StorageRequest::LastSeen => turn.reply(last_seen_found(result)),
+            StorageRequest::DeadLetters => turn.reply(outbox::dead_letters_found(result)),
             StorageRequest::UserCount(stats) => turn.reply(users_counted(*stats, result)),
             StorageRequest::Directs { user } => directs.found(turn, users, user, result),
         }

@@ -44,6 +44,8 @@ pub(super) enum StorageRequest {
     MadeRooms,
     /// The bytes that wait for the recipient of a direct message.
     DirectBytes { user: Name, by: Identity, content: Content },
+    /// Dead letters of the outbox.
+    DeadLetters,
     /// The last presence of an offline user.
     LastSeen,
     /// The number of users in the store, for statistics of those who are here.

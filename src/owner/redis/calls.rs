@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::Name;
+use crate::domain::hook::OutboxOp;
 use crate::domain::quota::QuotaKind;
 use crate::message::Requester;
 use crate::message::redis::{Bytes, RedisCommand};
@@ -29,6 +30,7 @@ pub(super) enum CallPurpose {
     QuotaReturn,
     Session(SessionCall),
     Revocation(RevocationCall),
+    Outbox(OutboxOp),
     Enrolment(Box<Enrolment>),
     /// The room list of a user, for the query of this number.
     RoomList(u32),

@@ -23,6 +23,7 @@ mod calls;
 mod cluster;
 mod deadlines;
 mod directory;
+mod hooks;
 mod mode;
 mod quota;
 mod revocations;
@@ -58,6 +59,7 @@ use crate::owner::redis::turn::{NodeState, OwnerTurn};
 use crate::owner::redis::users::{UserCall, UserPublication, Users};
 
 pub use cluster::membership::NodeNumber;
+pub use hooks::decode_hook;
 pub use schema::KeySchema;
 
 /// A node's use of Redis.
@@ -192,13 +194,14 @@ impl RedisOwner {
                 let reject = self.users.request_offline(&mut turn, name, op);
                 turn.reply(Some(from), Err(reject));
             }
-            Op::Session(..) | Op::Revocation(_) if is_away => {
+            Op::Session(..) | Op::Revocation(_) | Op::Outbox(_) if is_away => {
                 turn.reply(Some(from), Err(Reject::storage_unavailable()))
             }
             Op::Room(name, op) => self.rooms.request(&mut turn, name, op, from),
             Op::User(name, op) => self.users.request(&mut turn, name, op, from),
             Op::Session(connection, op) => sessions::request(&mut turn, connection, op, from),
             Op::Revocation(change) => self.revocations.request(&mut turn, change, from),
+            Op::Outbox(op) => hooks::request(&mut turn, op, from),
             op @ (Op::Rooms
             | Op::Users(_)
             | Op::Connection(..)
@@ -329,6 +332,7 @@ impl RedisOwner {
             CallPurpose::QuotaReturn => {}
             CallPurpose::Session(purpose) => sessions::replied(&mut turn, to, purpose, result),
             CallPurpose::Revocation(purpose) => self.revocations.replied(&mut turn, to, &purpose, result),
+            CallPurpose::Outbox(op) => hooks::replied(&mut turn, to, &op, result),
             CallPurpose::Enrolment(enrolment) => enrolment::replied(&mut turn, *enrolment, result.is_ok()),
             CallPurpose::RoomList(query) => {
                 let listed = enrolment::listed_rooms(result);

@@ -14,6 +14,10 @@
 //! | `PREFIX:nodes:{all}` | sorted set | node numbers by the end of their lease; suffixes: `lua/nodes/prelude.lua` |
 //! | `PREFIX:node:{NUMBER}` | channel | messages to one node; `:rooms` and `:users` are sets of the node's rooms and users |
 //! | `PREFIX:revocations:{all}` | string | number of the last change of the list of revocations; suffixes: `lua/revocations/change.lua` |
+//! | `PREFIX:hooks` | stream | events for the endpoints of the application; not in a Redis Cluster |
+//! | `PREFIX:hooks:lease:ENDPOINT` | string | node that delivers to an endpoint |
+//! | `PREFIX:hooks:cursor:ENDPOINT` | string | id of the last event that was delivered to an endpoint |
+//! | `PREFIX:hooks:dead:ENDPOINT` | list | events that were given up |
 //! | `PREFIX:everyone` | channel | messages to all nodes |
 //! | `PREFIX:probe:NUMBER` | channel | a node's probes of its own subscription |
 //!
@@ -21,6 +25,7 @@
 
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::domain::hook::HookKind;
 use crate::domain::quota::QuotaKind;
 use crate::message::redis::Bytes;
 
@@ -66,6 +71,9 @@ pub(super) const ROOM_LIST_MS: u64 = 30 * 24 * 3_600_000;
 
 /// Room names in one answer about listed rooms.
 pub(super) const LISTED_ROOMS_MAX: u64 = 10_000;
+
+/// Events in the outbox of hook events; the oldest make room for others.
+const HOOK_EVENTS_MAX: u64 = 250_000;
 
 /// Rooms, and users, of a dead node that one call returns.
 pub(super) const DEAD_NODE_PORTION: u64 = 256;
@@ -119,11 +127,25 @@ lua_constants! {
     TAKEOVERS_KEPT = 16;
     // Digits of a takeover that no other one has.
     TAKEOVER_DIGITS = 12;
+    HOOK_EVENTS_MAX = HOOK_EVENTS_MAX;
+    HOOK_ROOM_CREATED = HookKind::RoomCreated.bit();
+    HOOK_ROOM_CLOSED = HookKind::RoomClosed.bit();
+    HOOK_ROOM_OCCUPIED = HookKind::RoomOccupied.bit();
+    HOOK_ROOM_VACATED = HookKind::RoomVacated.bit();
+    HOOK_MEMBER_JOINED = HookKind::MemberJoined.bit();
+    HOOK_MEMBER_LEFT = HookKind::MemberLeft.bit();
+    HOOK_MESSAGE = HookKind::MessagePublished.bit();
 }
 
 lua_constants! {
     /// Constants of the scripts of users.
     USER_CONSTANTS:
+    HOOK_EVENTS_MAX = HOOK_EVENTS_MAX;
+    HOOK_CONNECTION_OPENED = HookKind::ConnectionOpened.bit();
+    HOOK_CONNECTION_CLOSED = HookKind::ConnectionClosed.bit();
+    HOOK_USER_ONLINE = HookKind::UserOnline.bit();
+    HOOK_USER_OFFLINE = HookKind::UserOffline.bit();
+    HOOK_OFFLINE_MESSAGE = HookKind::MessageToOfflineUser.bit();
     PARTED_ROOMS = limits::PARTED_ROOMS as u64;
     PENDING_MS = limits::PENDING_MS;
     NAMES_MAX = limits::REGISTRATIONS_PER_USER as u64;
@@ -153,6 +175,13 @@ lua_constants! {
     PORTION = 500;
     // A revocation is removed so long after its end.
     OVER_MS = 60_000;
+}
+
+lua_constants! {
+    /// Constants of the scripts of the outbox.
+    OUTBOX_CONSTANTS:
+    HOOK_EVENTS_MAX = HOOK_EVENTS_MAX;
+    LISTED = limits::DEAD_LETTERS_LISTED as u64;
 }
 
 lua_constants! {
@@ -265,6 +294,11 @@ impl KeySchema {
     /// Key of the list of revocations.
     pub fn revocations(&self) -> Bytes {
         self.tagged("revocations", "all")
+    }
+
+    /// Key of the outbox of hook events. It has no hash tag: a Redis Cluster cannot have it.
+    pub fn hooks(&self) -> String {
+        format!("{}:hooks", self.prefix)
     }
 
     /// Channel of a node's probes. It has no hash tag: the bridge appends one for each server of a cluster.

@@ -44,6 +44,9 @@ macro_rules! constants {
     (revocation) => {
         schema::REVOCATION_CONSTANTS
     };
+    (outbox) => {
+        schema::OUTBOX_CONSTANTS
+    };
     (node) => {
         schema::NODE_CONSTANTS
     };
@@ -64,6 +67,9 @@ macro_rules! prelude {
         concat!(include_str!("lua/prelude.lua"), include_str!("lua/session.lua"))
     };
     (revocation) => {
+        include_str!("lua/prelude.lua")
+    };
+    (outbox) => {
         include_str!("lua/prelude.lua")
     };
     (node) => {
@@ -90,6 +96,8 @@ scripts! { ALL:
     SET_MEDIA = room "set_media";
     /// [`crate::domain::op::RoomOp::Send`].
     SEND = send "send";
+    /// As [`SEND`], of messages that the application is told of: none takes the usual way.
+    SEND_HOOKED = room "send";
     /// [`crate::domain::op::RoomOp::SetTyping`].
     SET_TYPING = room "set_typing";
     /// [`crate::domain::op::RoomOp::ListTypists`].
@@ -186,6 +194,10 @@ scripts! { ALL:
     CHANGE_REVOCATION = revocation "revocations/change";
     /// Returns the list of revocations.
     LIST_REVOCATIONS = revocation "revocations/list";
+    /// [`crate::domain::hook::OutboxOp::ListDeadLetters`].
+    LIST_DEAD_LETTERS = outbox "hooks/dead_letters";
+    /// [`crate::domain::hook::OutboxOp::Replay`].
+    REPLAY = outbox "hooks/replay";
 }
 
 scripts! { OF_NODES:

@@ -105,7 +105,13 @@ impl NodeState {
         let (keeps, most) = (u8::from(*history), self.settings.keep_messages);
         let ModeRules { is_on, p2p_max, return_ms } = mode;
         let has_modes = u8::from(*is_on);
-        text(format!("{announce_limit},{max_participants},{keeps},{most},{keep_ms},{has_modes},{p2p_max},{return_ms}"))
+        let hooks = match self.rules.hooks.bits() {
+            0 => String::new(),
+            bits => format!(",{bits}"),
+        };
+        text(format!(
+            "{announce_limit},{max_participants},{keeps},{most},{keep_ms},{has_modes},{p2p_max},{return_ms}{hooks}"
+        ))
     }
 
     /// Nodes that can answer a query: this one, and the live ones while Redis answers.
@@ -179,7 +185,11 @@ impl OwnerTurn<'_> {
         purpose: impl FnOnce(Name) -> CallPurpose,
         own: Vec<Bytes>,
     ) {
-        let head = [text(self.node.presence_audience()), number(self.node.rules.keep_ms)];
+        let audience = match self.node.rules.hooks.bits() {
+            0 => text(self.node.presence_audience()),
+            bits => text(format!("{}{bits}", self.node.presence_audience())),
+        };
+        let head = [audience, number(self.node.rules.keep_ms)];
         let key = self.node.keys.user(&user);
         self.call(script, key, to, purpose(user), head.into_iter().chain(own));
     }

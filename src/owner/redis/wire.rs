@@ -161,6 +161,10 @@ impl WireMember {
         peer_name(&self.peer, self.connection.0)
     }
 
+    pub(super) fn user(&self) -> Name {
+        (&*self.identity.0).into()
+    }
+
     fn into_peer(self) -> PeerView {
         PeerView {
             name: self.name(),

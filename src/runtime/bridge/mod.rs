@@ -13,6 +13,7 @@
 //! - `cluster_state`: whether a cluster serves;
 //! - `probes`: messages that show whether publications still arrive;
 //! - `sentinels`: the master that Sentinels watch over;
+//! - `outbox`: the hook events, for the threads that deliver them;
 //! - `server`: name of the server, so that a failover is noticed.
 
 mod address;
@@ -24,6 +25,7 @@ mod claim;
 mod client;
 mod cluster_state;
 mod connection;
+mod outbox;
 mod probes;
 mod sentinels;
 mod server;
@@ -40,6 +42,7 @@ pub use address::{ADDRESS_FORMS, RedisAddress};
 pub use calls::text_of;
 pub use claim::{ClaimedNode, claim};
 pub use client::RedisClient;
+pub use outbox::{HookStream, RedisOutbox};
 
 use crate::base::rng::Rng;
 use crate::domain::op::RoomRules;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::dialect::webhook;
 use crate::domain::hook::counters::HookCounters;
-use crate::domain::hook::{HookEvent, HookFilter, HookKind};
+use crate::domain::hook::{DeadLetter, HookEvent, HookFilter, HookKind};
 use crate::runtime::entropy;
 use crate::runtime::storage::connection::DatabaseSource;
 use crate::runtime::storage::rows::int;
@@ -46,7 +46,7 @@ pub struct OutboxEndpoint {
     pub wake: Sender<()>,
 }
 
-/// A change of the outbox, by the thread that delivers to an endpoint or by an admin.
+/// A change of the outbox, by the thread that delivers to an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutboxChange {
     /// The waiting events up to a number were delivered.
@@ -62,11 +62,6 @@ pub enum OutboxChange {
         endpoint: Box<str>,
         /// The last number.
         up_to: u64,
-    },
-    /// Dead letters wait for delivery again, with new numbers.
-    Replay {
-        /// The endpoint; all when absent.
-        endpoint: Option<Box<str>>,
     },
 }
 
@@ -205,21 +200,18 @@ impl<'c> OutboxWriter<'c> {
                     fill.dead = (fill.dead + sizes.len() as u64).saturating_sub(trimmed as u64);
                 }
             }
-            OutboxChange::Replay { endpoint } => {
-                let options = self.options.clone();
-                for (at, known) in options.endpoints.iter().enumerate() {
-                    let name = &*known.counters.endpoint;
-                    if endpoint.as_deref().is_none_or(|endpoint| endpoint == name) {
-                        self.statements.revive.execute(params![name, int(now)])?;
-                        self.statements.drop_dead.execute([name])?;
-                        self.added.push(at);
-                    }
-                }
-                self.fills = None;
-                self.count_fills()?;
-            }
         }
         Ok(())
+    }
+
+    /// Has the dead letters of an endpoint wait for delivery again, with new numbers.
+    pub(super) fn replay(&mut self, endpoint: &str, now: u64) -> Result<()> {
+        self.statements.revive.execute(params![endpoint, int(now)])?;
+        self.statements.drop_dead.execute([endpoint])?;
+        let at = self.options.endpoints.iter().position(|known| &*known.counters.endpoint == endpoint);
+        self.added.extend(at);
+        self.fills = None;
+        self.count_fills()
     }
 
     fn subtract(&mut self, endpoint: &str, sizes: &[i64]) -> Option<&mut Fill> {
@@ -287,6 +279,19 @@ pub(super) fn end_states(connection: &Connection, options: &Arc<OutboxOptions>, 
     transaction.commit()?;
     writer.committed();
     Ok(())
+}
+
+/// The oldest dead letters.
+pub(super) fn dead_letters(connection: &Connection, limit: usize) -> Result<Vec<DeadLetter>> {
+    let mut statement = connection.prepare(
+        "SELECT endpoint, dead_at, body FROM hook_event WHERE dead_at IS NOT NULL ORDER BY endpoint, number LIMIT ?1",
+    )?;
+    let letter = |row: &rusqlite::Row<'_>| {
+        let dead_at: i64 = row.get(1)?;
+        let text = |at| Ok::<_, rusqlite::Error>(row.get_ref(at)?.as_str()?.into());
+        Ok(DeadLetter { endpoint: text(0)?, dead_at: dead_at as u64, body: text(2)? })
+    };
+    statement.query_map([limit as i64], letter)?.collect()
 }
 
 /// The id of an event that no owner has made.

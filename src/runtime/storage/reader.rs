@@ -18,6 +18,7 @@ use crate::message::storage::{
 use crate::runtime::storage::WallClock;
 use crate::runtime::storage::connection::{DatabaseSource, release_memory};
 use crate::runtime::storage::error::StorageFault;
+use crate::runtime::storage::outbox::dead_letters;
 use crate::runtime::storage::restore::RoomReader;
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::shared::{PendingQuery, Shared, Side};
@@ -132,6 +133,7 @@ fn answer(
         StorageQuery::Directs { user, limit } => queries.directs(user, *limit)?,
         StorageQuery::MadeRooms { user } => StorageReply::MadeRooms(queries.made_rooms(user)?),
         StorageQuery::DirectBytes { user } => StorageReply::DirectBytes(queries.direct_bytes(user)?),
+        StorageQuery::DeadLetters { limit } => StorageReply::DeadLetters(dead_letters(connection, *limit)?),
         StorageQuery::Session { token } => StorageReply::Session(queries.session(token, now)?.map(Box::new)),
     };
     transaction.commit()?;

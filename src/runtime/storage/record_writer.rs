@@ -215,6 +215,10 @@ impl<'c> RecordWriter<'c> {
                 Some(outbox) => Ok(outbox.add(event, self.now)?),
                 None => Ok(()),
             },
+            Record::DeadLettersReplayed { endpoint } => match &mut self.outbox {
+                Some(outbox) => Ok(outbox.replay(endpoint, self.now)?),
+                None => Ok(()),
+            },
             Record::RevocationKept(revocation) => self.keep_revocation(revocation),
             Record::RevocationRemoved(subject) => {
                 Ok(self.statements.drop_revocation.execute([subject.text()]).map(drop)?)

@@ -18,7 +18,7 @@ use crate::domain::hook::delivery::{Attempt, BATCH_EVENTS, Delivery, DeliverySte
 use crate::domain::hook::{HookFilter, HookKinds};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy;
-use crate::runtime::storage::{Outbox, OutboxEndpoint, WaitingEvent};
+use crate::runtime::storage::{Outbox, OutboxEndpoint, StorageHandle, WaitingEvent};
 
 use client::{PreparedRequest, WebhookClient};
 
@@ -27,6 +27,9 @@ const WEBHOOK_LOG: &str = "switchboard::webhook";
 
 /// How long an idle thread sleeps at most.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Bytes of the events of one request; a single event may be larger. Many receivers refuse bodies of more than 1 MB.
+const REQUEST_BYTES: usize = 512 << 10;
 
 /// Pause after the outbox could not be read.
 const UNREADABLE: Duration = Duration::from_secs(1);
@@ -67,8 +70,35 @@ impl WebhookOptions {
     }
 }
 
+/// Whether a thread may deliver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// It may go on.
+    Ready,
+    /// It may begin: the events that it has read before are void.
+    Fresh,
+    /// Another process delivers to the endpoint.
+    Elsewhere,
+}
+
 /// Where a thread takes the events of its endpoint from.
 pub trait EventSource: Send {
+    /// Whether the thread may deliver.
+    ///
+    /// # Errors
+    /// That is not known.
+    fn ready(&mut self) -> Result<Readiness, String> {
+        Ok(Readiness::Ready)
+    }
+
+    /// How long the thread may sleep until it looks for events, even if it is not woken.
+    fn poll(&self) -> Duration {
+        IDLE
+    }
+
+    /// The thread delivers no more.
+    fn release(&mut self) {}
+
     /// The first events with numbers after `after`, at most `limit`.
     ///
     /// # Errors
@@ -131,7 +161,11 @@ impl PreparedWebhooks {
     ///
     /// # Errors
     /// The operating system gives no threads or no entropy, or TLS cannot be set up.
-    pub fn start<S: EventSource + 'static>(self, source: impl Fn(&str) -> S, clock: Clock) -> Result<Webhooks, String> {
+    pub fn start<S: EventSource + 'static>(
+        self,
+        source: impl Fn(&WebhookEndpoint, Arc<HookCounters>) -> Result<S, String>,
+        clock: Clock,
+    ) -> Result<Webhooks, String> {
         let is_closing = Arc::new(AtomicBool::new(false));
         let (mut threads, mut wakes) = (Vec::new(), Vec::new());
         let all = self.options.endpoints.iter().zip(self.counters).zip(self.wakes);
@@ -139,12 +173,13 @@ impl PreparedWebhooks {
             let seed = entropy::seed().map_err(|error| format!("no entropy: {error}"))?;
             let deliverer = Deliverer {
                 client: WebhookClient::new(endpoint, self.options.allow_private)?,
-                source: source(&endpoint.name),
+                source: source(endpoint, counters.clone())?,
                 delivery: Delivery::new(endpoint.rate),
                 batch: Vec::new(),
                 taken: 0,
                 counters,
                 rng: Rng::from_entropy(seed),
+                is_unreadable: false,
                 woken,
                 clock,
                 is_closing: is_closing.clone(),
@@ -166,9 +201,13 @@ pub struct Webhooks {
 }
 
 impl Webhooks {
-    /// Has the threads send once more what waits, and waits for them at most so long. A failure keeps events for the next
-    /// start.
-    pub fn close(self, patience: Duration) {
+    /// Has the threads send once more what waits, after `storage` has committed what it was given; waits at most so long for
+    /// each. A failure keeps events for the next start.
+    pub fn close(self, storage: Option<StorageHandle>, patience: Duration) {
+        let until = Instant::now() + patience;
+        while storage.as_ref().is_some_and(|it| it.health().waiting_bytes != 0) && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
         self.is_closing.store(true, Ordering::Release);
         for wake in &self.wakes {
             let _ = wake.try_send(());
@@ -191,6 +230,8 @@ struct Deliverer<S> {
     taken: u64,
     counters: Arc<HookCounters>,
     rng: Rng,
+    /// Whether the outbox could not be read, as the log has it.
+    is_unreadable: bool,
     woken: Receiver<()>,
     clock: Clock,
     is_closing: Arc<AtomicBool>,
@@ -198,10 +239,29 @@ struct Deliverer<S> {
 
 impl<S: EventSource> Deliverer<S> {
     fn run(mut self) {
+        self.deliver();
+        self.source.release();
+    }
+
+    fn deliver(&mut self) {
         loop {
             let is_closing = self.is_closing.load(Ordering::Acquire);
-            if !self.refill() {
-                if is_closing || !self.sleep(UNREADABLE) {
+            let pause = match self.prepare() {
+                Ok(true) => {
+                    self.is_unreadable = false;
+                    None
+                }
+                Ok(false) => Some(self.source.poll()),
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_unreadable, true) {
+                        let endpoint = &*self.counters.endpoint;
+                        tracing::error!(target: WEBHOOK_LOG, endpoint, error, "the outbox of a webhook could not be read");
+                    }
+                    Some(UNREADABLE)
+                }
+            };
+            if let Some(pause) = pause {
+                if is_closing || !self.sleep(pause) {
                     return;
                 }
                 continue;
@@ -216,12 +276,12 @@ impl<S: EventSource> Deliverer<S> {
                 DeliveryStep::Send(events) => self.send(events),
                 DeliveryStep::Idle | DeliveryStep::Wait(_) if is_closing => return,
                 DeliveryStep::Idle => {
-                    if !self.sleep(IDLE) {
+                    if !self.sleep(self.source.poll()) {
                         return;
                     }
                 }
                 DeliveryStep::Wait(ms) => {
-                    if !self.sleep(Duration::from_millis(ms)) {
+                    if !self.sleep(Duration::from_millis(ms).min(self.source.poll())) {
                         return;
                     }
                 }
@@ -234,27 +294,32 @@ impl<S: EventSource> Deliverer<S> {
         !matches!(self.woken.recv_timeout(at_most), Err(RecvTimeoutError::Disconnected))
     }
 
-    /// Reads the events that wait, up to a full request; whether that was possible.
-    fn refill(&mut self) -> bool {
+    /// Reads the events that wait, up to a full request, if this process delivers to the endpoint; whether it does.
+    fn prepare(&mut self) -> Result<bool, String> {
+        match self.source.ready()? {
+            Readiness::Ready => {}
+            Readiness::Fresh => self.forget(),
+            Readiness::Elsewhere => {
+                self.forget();
+                return Ok(false);
+            }
+        }
         let after = self.batch.last().map_or(self.taken, |event| event.number);
         let missing = BATCH_EVENTS - self.batch.len();
-        if missing == 0 {
-            return true;
+        if missing != 0 {
+            self.batch.extend(self.source.waiting(after, missing)?);
         }
-        match self.source.waiting(after, missing) {
-            Ok(events) => {
-                self.batch.extend(events);
-                true
-            }
-            Err(error) => {
-                let endpoint = &*self.counters.endpoint;
-                tracing::error!(target: WEBHOOK_LOG, endpoint, error, "the outbox of a webhook could not be read");
-                false
-            }
-        }
+        Ok(true)
+    }
+
+    /// Another process has delivered meanwhile: what was read is void.
+    fn forget(&mut self) {
+        self.batch.clear();
+        self.delivery.gave_up();
     }
 
     fn send(&mut self, events: usize) {
+        let events = self.within_bytes(events);
         let began = self.clock.now();
         let request = PreparedRequest::new(&self.batch[..events], &self.client.secrets, began);
         let outcome = self.client.send(&request);
@@ -286,6 +351,16 @@ impl<S: EventSource> Deliverer<S> {
                 self.give_up_dead(now.wall);
             }
         }
+    }
+
+    /// How many of the first events fit one request, at least one.
+    fn within_bytes(&self, events: usize) -> usize {
+        let mut bytes = 0;
+        let fitting = self.batch[..events].iter().take_while(|event| {
+            bytes += event.body.len();
+            bytes <= REQUEST_BYTES
+        });
+        fitting.count().max(1)
     }
 
     fn give_up_dead(&mut self, wall: u64) {

@@ -18,6 +18,7 @@ use crate::dialect::rest::{Batch, NewRoom, Publish, PublishTarget, RestCall};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
+use crate::domain::hook::OutboxOp;
 use crate::domain::op::{
     HostClaim, HostKey, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp,
     UsersPage, UsersView, message_id,
@@ -158,10 +159,18 @@ impl<'a> Calls<'a> {
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
-            RestCall::ConnectedUsers(page) => {
-                Ok((vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default()))))
-            }
+            RestCall::DeadLetters => one(Op::Outbox(OutboxOp::ListDeadLetters)),
+            RestCall::ReplayWebhook(endpoint) => one(self.replay_op(endpoint)?),
+            RestCall::ConnectedUsers(page) => Ok(connected_users(page)),
             _ => Err(unanswered()),
+        }
+    }
+
+    fn replay_op(&self, endpoint: &Name) -> Result<Op, Reject> {
+        let is_known = self.core.options.hook_counters.iter().any(|counters| *counters.endpoint == **endpoint);
+        match is_known {
+            true => Ok(Op::Outbox(OutboxOp::Replay { endpoint: endpoint.clone() })),
+            false => Err(Reject::new(Code::NotFound, "No webhook of that name is configured")),
         }
     }
 
@@ -468,6 +477,10 @@ impl PendingCall {
 /// The answer about a user that does not exist, and about one that the caller must not see.
 fn unknown_user(user: Name) -> CallStep {
     CallStep::Answer(Reply::Presence(PresenceView::nobody(user)))
+}
+
+fn connected_users(page: &UsersPage) -> CallRequests {
+    (vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default())))
 }
 
 /// The requests of a batch to rooms. Those to the same room are carried out in their order.

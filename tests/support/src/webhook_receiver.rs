@@ -1,8 +1,8 @@
 //! An endpoint for webhooks: an HTTP server that keeps the requests it gets and answers as a test wants.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -55,6 +55,7 @@ pub struct WebhookReceiver {
     /// `127.0.0.1:PORT`.
     pub address: String,
     state: Arc<ReceiverState>,
+    certificate: String,
 }
 
 impl WebhookReceiver {
@@ -65,6 +66,26 @@ impl WebhookReceiver {
 
     /// One at an address.
     pub fn start_at(address: &str) -> Self {
+        Self::start_on(address, None, String::new())
+    }
+
+    /// One with TLS, for `localhost`, with a certificate of its own.
+    pub fn start_secure() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.expect("versions").with_no_client_auth();
+        let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
+        Self::start_on("127.0.0.1:0", Some(Arc::new(config)), made.cert.pem())
+    }
+
+    /// The certificate of one with TLS, as PEM.
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    fn start_on(address: &str, tls: Option<Arc<rustls::ServerConfig>>, certificate: String) -> Self {
         let listener = TcpListener::bind(address).expect("an address");
         let address = listener.local_addr().expect("its address").to_string();
         let (requests, is_over) = (Mutex::default(), AtomicBool::new(false));
@@ -77,10 +98,18 @@ impl WebhookReceiver {
                     return;
                 }
                 let shared = shared.clone();
-                thread::spawn(move || stream.map(|stream| serve(&stream, &shared)));
+                let tls = tls.clone();
+                thread::spawn(move || match (stream, tls) {
+                    (Ok(stream), None) => serve(stream, &shared),
+                    (Ok(stream), Some(config)) => {
+                        let session = rustls::ServerConnection::new(config).expect("a session");
+                        serve(rustls::StreamOwned::new(session, stream), &shared);
+                    }
+                    (Err(_), _) => {}
+                });
             }
         });
-        Self { address, state }
+        Self { address, state, certificate }
     }
 
     /// The argument of `--set` that makes it the endpoint `app`, with further keys.
@@ -140,13 +169,12 @@ impl Drop for WebhookReceiver {
     }
 }
 
-fn serve(stream: &TcpStream, state: &ReceiverState) {
+fn serve(stream: impl Read + Write, state: &ReceiverState) {
     let mut reader = BufReader::new(stream);
     while let Some((headers, body)) = read_request(&mut reader) {
         let delay = Duration::from_millis(state.delay_ms.load(Ordering::Acquire));
         thread::sleep(delay);
         if state.is_over.load(Ordering::Acquire) {
-            let _ = stream.shutdown(Shutdown::Both);
             return;
         }
         let status = state.status.load(Ordering::Acquire);
@@ -154,8 +182,7 @@ fn serve(stream: &TcpStream, state: &ReceiverState) {
         state.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
         let answer =
             format!("HTTP/1.1 {status} Answer\r\nContent-Length: 2\r\nLocation: http://127.0.0.1:1/\r\n\r\nok");
-        let mut stream = stream;
-        if stream.write_all(answer.as_bytes()).is_err() {
+        if reader.get_mut().write_all(answer.as_bytes()).is_err() || reader.get_mut().flush().is_err() {
             return;
         }
     }

@@ -2,13 +2,15 @@
 
 use super::{Object, Reply, RestCall, message, rfc3339};
 use crate::dialect::rest::keys;
+use crate::domain::hook::DeadLetter;
 use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
 
 /// Writes the answer to a call of an admin. Returns its status, or `None` for all other calls.
 pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Option<u16> {
     match (call, reply) {
         (RestCall::Revoke(revocation), Reply::Done) => entry(out, revocation),
-        (RestCall::Unrevoke(_), Reply::Done) => return Some(204),
+        (RestCall::Unrevoke(_) | RestCall::ReplayWebhook(_), Reply::Done) => return Some(204),
+        (RestCall::DeadLetters, Reply::DeadLetters(letters)) => dead_letters(out, letters),
         (RestCall::MakeKey(new), Reply::Done) => return keys::made(out, new),
         (RestCall::RemoveUser { .. }, Reply::Done) => message(out, "Removed from room"),
         (RestCall::Lock { room, is_locked }, Reply::Done) => {
@@ -32,6 +34,19 @@ pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> Optio
         _ => return None,
     }
     Some(200)
+}
+
+/// The list of events that were given up.
+fn dead_letters(out: &mut Vec<u8>, letters: &[DeadLetter]) {
+    Object::begin(out)
+        .list("deadLetters", letters, |out, letter| {
+            Object::begin(out)
+                .string("endpoint", &letter.endpoint)
+                .string("deadSince", &rfc3339(letter.dead_at))
+                .raw("event", &letter.body)
+                .end();
+        })
+        .end();
 }
 
 fn entry(out: &mut Vec<u8>, revocation: &Revocation) {

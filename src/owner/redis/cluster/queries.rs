@@ -132,7 +132,7 @@ impl ClusterQueries {
                 let asked = (NodeQuery::of_connection(connection, op), BTreeSet::from([node]));
                 return self.begin(turn, rooms, from, ClusterQuery::Connection, Some(asked));
             }
-            Op::Room(..) | Op::User(..) | Op::Session(..) | Op::Revocation(_) => {
+            Op::Room(..) | Op::User(..) | Op::Session(..) | Op::Revocation(_) | Op::Outbox(_) => {
                 unreachable!("invariant: operations on one room, user or session are not queries")
             }
         };

@@ -9,7 +9,7 @@ if call('EXISTS', key) == 1 then
   touch()
   return refuse(call('HGET', key, 'hu') == host_id and 'in_use' or 'in_use_by_another')
 end
-make(epoch, host, host_id, is_guest, true)
+make(epoch, host, host_id, is_guest, true, host_id)
 call('HSET', key, 'pf', profile, 'v', is_private, 'x', capacity, 'y', history, 'km', keep_count, 'ka', keep_age, 'hk', host_key,
   'lk', locked)
 for at = 17, #ARGV do call('ZADD', participants_key, 'NX', at, ARGV[at]) end

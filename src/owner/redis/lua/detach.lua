@@ -7,6 +7,7 @@ local member = node .. ':' .. connection
 unname(member)
 if not user.here then return refuse('user') end
 if call('ZREM', connections_key, member) == 0 then return '{}' end
+hook_connection(HOOK_CONNECTION_CLOSED, connection)
 part(cjson.decode(rooms))
 if call('ZCARD', connections_key) > 0 then return '{}' end
 if may_return == '1' then return wait() end

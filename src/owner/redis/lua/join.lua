@@ -7,9 +7,9 @@ local seat = cjson.decode(member_text)
 if why then
   if may_create == '0' then return refuse(why) end
   if has_host == '1' then
-    make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false)
+    make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false, seat.w[1])
   else
-    make(new_epoch, '["","","",0]', '', '0', false)
+    make(new_epoch, '["","","",0]', '', '0', false, seat.w[1])
   end
   each('PEXPIRE', JOINED_ROOM_IDLE_MS)
   due = due + 4

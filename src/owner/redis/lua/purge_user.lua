@@ -8,6 +8,7 @@ local ended = user.absence and string.match(user.absence, '^%d+') == dead_node
 for _, member in ipairs(call('ZRANGE', connections_key, 0, -1)) do
   if string.match(member, '^%d+') == dead_node then
     call('ZREM', connections_key, member)
+    hook_connection(HOOK_CONNECTION_CLOSED, string.match(member, ':(.*)$'))
     unname(member)
     ended = true
   end

@@ -8,6 +8,7 @@ local ended = false
 for _, member in ipairs(call('ZRANGE', connections_key, 0, -1)) do
   if string.match(member, '^%d+') == node and not has[member] then
     call('ZREM', connections_key, member)
+    hook_connection(HOOK_CONNECTION_CLOSED, string.match(member, ':(.*)$'))
     unname(member)
     ended = true
   end

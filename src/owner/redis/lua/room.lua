@@ -33,16 +33,18 @@
 -- use a media server, 16: it has sent a signal), k 1 for
 -- a Socket.IO peer, q node, d name to show, o order.
 -- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long; 1 if connection
--- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again.
+-- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again; and,
+-- if the application has endpoints, the kinds of hook events, as bits.
 local members_key, peers_key, participants_key = key .. ':m', key .. ':p', key .. ':a'
 local users_key, user_counts_key = key .. ':u', key .. ':h'
 local log_key, ids_key, typing_key = key .. ':l', key .. ':i', key .. ':t'
-local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms
+local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms, hooks
 do
   local rules = {}
   for rule in string.gmatch(ARGV[4], '%d+') do rules[#rules + 1] = tonumber(rule) end
   announce, takes, keeps, keep, keep_ms = rules[1], rules[2], rules[3], rules[4], rules[5]
   has_modes, p2p_max, return_ms = rules[6] == 1, rules[7], rules[8]
+  hooks = rules[9] or 0
 end
 local room, events, due, returns_in, has_call_news = nil, {}, 0, nil, false
 
@@ -51,6 +53,13 @@ local room, events, due, returns_in, has_call_news = nil, {}, 0, nil, false
 local function refuse(why)
   if why == 'not_in_room' and room and room.private then why = 'hidden' end
   return '{"x":"' .. why .. '"' .. (room and ',"e":"' .. room.epoch .. '","z":' .. room.generation or '') .. '}'
+end
+
+-- Adds an event for the application to the outbox, if an endpoint wants events of its kind. `data`: fields of JSON, or empty.
+local function hook(kind, data)
+  if hooks % (2 * kind) < kind then return end
+  local event = '{"k":' .. kind .. ',"t":' .. now .. ',"r":' .. cjson.encode(key) .. data .. '}'
+  call('XADD', string.match(key, '^(.-):room:{') .. ':hooks', 'MAXLEN', '~', HOOK_EVENTS_MAX, '*', 'e', event)
 end
 
 -- Does a command with each key that ends with the room.
@@ -270,6 +279,7 @@ local function open(wakes, knows)
     local ms = idle_ms()
     if ms > 0 and idle >= ms then
       each('DEL')
+      hook(HOOK_ROOM_CLOSED, '')
     elseif room.made or wakes then
       return
     end
@@ -402,6 +412,12 @@ local function is_absent(user, socketio_count)
   return true
 end
 
+-- Reports that a membership has ended, and whether it was the last one.
+local function hook_departure(text, is_last)
+  hook(HOOK_MEMBER_LEFT, ',"m":' .. text)
+  if is_last then hook(HOOK_ROOM_VACATED, '') end
+end
+
 -- Ends a membership.
 local function leave(seat, text)
   local was_announced = call('HLEN', members_key) <= announce
@@ -411,6 +427,7 @@ local function leave(seat, text)
   count_user(seat.w[1], -1)
   count_peers(-seat.k)
   note_media(seat.v, 0)
+  if hooks > 0 then hook_departure(text, call('HLEN', members_key) == 0) end
   if was_announced then
     tell('*' .. seat.c, (is_absent(seat.w[1], room.socketio_count) and '{"left":' or '{"leftone":') .. text .. '}')
     note_online()
@@ -524,7 +541,11 @@ local function enter(seat)
   count_peers(seat.k)
   note_media(0, seat.v)
   local count = call('HLEN', members_key)
-  if count == 1 then each('PERSIST') end
+  if count == 1 then
+    each('PERSIST')
+    hook(HOOK_ROOM_OCCUPIED, '')
+  end
+  hook(HOOK_MEMBER_JOINED, ',"m":' .. text)
   if count > announce then
     note_uncounted()
   else
@@ -657,12 +678,13 @@ local function view()
     (#participants > 0 and cjson.encode(participants) or '[]')
 end
 
--- Makes the room. A failover can have left a part of an earlier room of this name: it is removed.
-local function make(epoch, host, user, guest, made)
+-- Makes the room. A failover can have left a part of an earlier room of this name: it is removed. `by`: the creator.
+local function make(epoch, host, user, guest, made, by)
   room = {epoch = epoch, seq = 0, number = 0, made = made, private = false, capacity = 0, history = '',
     keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, generation = '0',
     kept = keeps == 1}
   each('DEL')
   call('HSET', key, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',
     now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0, 'z', server() .. ':0', 'b', epoch)
+  hook(HOOK_ROOM_CREATED, ',"u":' .. cjson.encode(by))
 end

@@ -36,6 +36,7 @@ local most = room.kept and room.keep_count or RECEIPTED_MESSAGES
 if seq % TRIM_EVERY == 0 then trim(most > 0 and seq - most + 1 or 0) end
 call(publish, key, '{"n":' .. n .. ',"z":' .. room.generation .. ',"o":"' .. origin .. '","t":' .. now ..
   ',"f":[["*' .. connection .. '",{"message":' .. entry .. '}]]}')
+hook(HOOK_MESSAGE, ',"e":' .. entry)
 local answer = '"id":"' .. message .. '","seq":' .. seq .. ',"at":' .. now
 if repeatable then call('SET', repeatable, answer, 'PX', repeat_ms) end
 if publisher then rest() end

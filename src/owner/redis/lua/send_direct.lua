@@ -25,5 +25,8 @@ end
 for _, key in ipairs({waiting_key, directs_key}) do
   if keep_ms > 0 then call('PEXPIRE', key, keep_ms) else call('PERSIST', key) end
 end
-hand(',"d":' .. direct)
+if hand(',"d":' .. direct) == 0 and hooks > 0 then
+  if not user.identity then user.identity = cjson.encode({string.match(key, ':user:{(.*)}$')}) end
+  hook(HOOK_OFFLINE_MESSAGE, ',"d":' .. direct)
+end
 return '{}'

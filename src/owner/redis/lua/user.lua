@@ -11,11 +11,13 @@
 --   key:r    a hash: registered names: "l" and the connection, or "p", the end, and the description of the device
 --   key:p    a sorted set: the room list                    key:m   a sorted set: rooms that the user has made, by when they were known
 --   key:a    a string: end of the minute of the REST quota, and requests in it
--- Arguments: 4 the audience of presence: "e" everyone, "r" users with a common room, "n" none; 5 time that state of an absent
+-- Arguments: 4 the audience of presence: "e" everyone, "r" users with a common room, "n" none, and, if the application has
+-- endpoints, the kinds of hook events, as bits; 5 time that state of an absent
 -- user is kept, in milliseconds; 0: no limit.
 local connections_key, told_rooms_key, names_key = key .. ':c', key .. ':i', key .. ':r'
 local waiting_key, directs_key = key .. ':q', key .. ':d'
-local audience, keep_ms = ARGV[4], tonumber(ARGV[5])
+local audience, keep_ms = string.sub(ARGV[4], 1, 1), tonumber(ARGV[5])
+local hooks = tonumber(string.sub(ARGV[4], 2)) or 0
 local prefix = string.match(key, '^(.-):user:{')
 local node = string.match(origin, '^%d+')
 local user
@@ -45,6 +47,18 @@ end
 
 local function is_guest()
   return math.floor(cjson.decode(user.identity)[4] / 4) % 2 == 1
+end
+
+-- Adds an event for the application to the outbox, if an endpoint wants events of its kind. `data`: fields of JSON, or empty.
+local function hook(kind, data)
+  if hooks % (2 * kind) < kind then return end
+  local event = '{"k":' .. kind .. ',"t":' .. now .. ',"u":' .. encoded_name() .. data .. '}'
+  call('XADD', prefix .. ':hooks', 'MAXLEN', '~', HOOK_EVENTS_MAX, '*', 'e', event)
+end
+
+-- Reports the begin or end of a connection.
+local function hook_connection(kind, id)
+  hook(kind, ',"c":"' .. id .. '"')
 end
 
 -- Ids of the connections, oldest first, and the same as JSON lists by node.
@@ -135,12 +149,14 @@ local function come(ids, except)
     user.connected_at = now
   end
   for _, id in ipairs(ids) do
-    call('ZADD', connections_key, 'NX', call('HINCRBY', key, 'o', 1), node .. ':' .. id)
+    local is_new = call('ZADD', connections_key, 'NX', call('HINCRBY', key, 'o', 1), node .. ':' .. id)
+    if is_new == 1 then hook_connection(HOOK_CONNECTION_OPENED, id) end
   end
   if user.status == 'online' then user.last_active = false end
   user.absence = false
   put({g = false, l = user.last_active})
   if is_first then
+    hook(HOOK_USER_ONLINE, '')
     put({t = last_seen()})
     if audience ~= 'n' then tell(except) end
   end
@@ -172,6 +188,7 @@ end
 -- The user goes offline; that is published unless the status was offline. The state of a guest is not needed any more, except
 -- the number of the update, which must grow if the guest returns soon.
 local function go()
+  hook(HOOK_USER_OFFLINE, '')
   put({t = last_seen()})
   if say('offline', last_seen()) then tell() end
   call('DEL', connections_key, told_rooms_key)

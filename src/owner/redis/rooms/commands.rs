@@ -8,6 +8,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::{Content, Message};
 use crate::domain::history::PAGE_MAX;
+use crate::domain::hook::HookKind;
 use crate::domain::op::{
     HostClaim, HostKey, JoinRoom, LogTerms, Profile, ProfileChange, RelaySignal, RoomOp, SendMessage, message_id,
 };
@@ -118,9 +119,8 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         }
         RoomOp::SetMode { by, wanted } => (&scripts::SET_MODE, RoomCall::Done, by_host(&by, text(wanted.as_str()))),
         RoomOp::Send(message) => {
-            let part = message.publisher.as_ref().map(|publisher| publisher.part);
-            let call = part.map_or(RoomCall::Send, RoomCall::Publish);
-            (&scripts::SEND, call, encode_message(turn, *message))
+            let call = message.publisher.as_ref().map_or(RoomCall::Send, |by| RoomCall::Publish(by.part));
+            (send_script(turn), call, encode_message(turn, *message))
         }
         RoomOp::SetTyping { connection, is_typing } => {
             (&scripts::SET_TYPING, RoomCall::Done, vec![id(connection), flag(is_typing)])
@@ -274,6 +274,14 @@ fn encode_signal(turn: &OwnerTurn<'_>, signal: &RelaySignal) -> Vec<Bytes> {
         most => load_ms(signal.body.len(), most),
     };
     vec![id(signal.connection), from, text(&*signal.to), kind, body, number(load)]
+}
+
+/// The script of a message. The usual way passes by the outbox.
+fn send_script(turn: &OwnerTurn<'_>) -> &'static Script {
+    match turn.node.rules.hooks.contains(HookKind::MessagePublished) {
+        true => &scripts::SEND_HOOKED,
+        false => &scripts::SEND,
+    }
 }
 
 fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
