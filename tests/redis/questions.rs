@@ -96,7 +96,7 @@ fn connection_is_described_and_closed_from_another_node() {
 #[test]
 fn broadcast_reaches_connections_of_all_nodes() {
     let mut stage = Stage::new();
-    let body = json!({ "type": "news", "message": "hello", "data": { "hello": 1 } }).to_string();
+    let body = json!({ "type": "news", "data": { "hello": 1 } }).to_string();
     let answer = ask(&stage.servers[1].address, "POST", "/websocket/message/broadcast", &[&stage.root], Some(&body));
     assert!((200..300).contains(&answer.status), "{}", answer.text());
     for client in &mut stage.clients {
