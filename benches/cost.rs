@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Each request is repeated without budgets ([`switchboard::domain::quota::Budgets`]), so that its cost is seen. Bytes out are
-//! those of the answer, and of one event for each member that receives one. Processor time is that of the whole process.
+//! those of the answer, and of the events of all members. Processor time is that of all threads of the process.
 
 use std::cell::Cell;
 
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use support::client::Client;
 use support::engineio::Socket;
+use support::http::{self, Http, bearer};
 use support::redis::RedisServer;
 use support::server::{Server, token};
 
@@ -25,8 +26,22 @@ const MEMBERS: usize = 200;
 const MESSAGES: usize = 60;
 const TEXT_BYTES: usize = 16_000;
 
+/// The message after which a client has missed the others: the last ten fit an answer.
+const MISSED: usize = MESSAGES - 10;
+
 /// Times that each request is repeated.
 const REPEATS: u32 = 40;
+
+/// Limits that would stop a request from being repeated.
+const UNLIMITED: [&str; 7] = [
+    "limits.cost_per_user=0",
+    "limits.connections_per_user=0",
+    "limits.outbound_bytes=0",
+    "limits.signals_per_minute=0",
+    "limits.rest_per_minute=0",
+    "limits.rooms_per_user=0",
+    "limits.direct_bytes_per_user=0",
+];
 
 /// A cluster of one server with a room that is as large as this bench makes it.
 struct Stage {
@@ -39,42 +54,88 @@ struct Stage {
     ack: Cell<u32>,
 }
 
-/// The bytes of a request, of its answer, and of the event that each member receives.
+/// The bytes of a request, of its answer, and of the events that all members together receive.
 #[derive(Clone, Copy, Default)]
 struct Bytes {
     request: usize,
     answer: usize,
-    event: usize,
+    events: usize,
 }
 
 fn main() {
     let mut stage = Stage::new();
     println!("| request | bytes in | bytes out | out per byte in | server | Redis |");
     println!("|---|---|---|---|---|---|");
-    let raw = |kind: &str, more: Value| {
+    raw_requests(&mut stage);
+    for query in ["presence:online-users", "presence:stats", "room:online", "room:info", "message:stats", "room:list"] {
+        stage.query(query);
+    }
+    stage.sync_messages();
+    stage.connect();
+    stage.resume();
+    rest_calls(&mut stage);
+}
+
+/// Requests of `/ws`.
+fn raw_requests(stage: &mut Stage) {
+    let with = |kind: &str, more: Value| {
         let mut request = json!({ "type": kind, "roomId": "crowd", "requestId": 1 });
         request.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
         request
     };
-    stage.raw("`join-room`, repeated", &raw("join-room", json!({ "peerId": "ann" })), 0);
+    let (short, id) = ("x".repeat(128), stage.message.clone());
+    stage.answered("`join-room`, repeated", &with("join-room", json!({ "peerId": "ann" })));
     stage.rejoin();
-    stage.raw("`history`", &raw("history", json!({ "limit": 500 })), 0);
-    let message = stage.message.clone();
-    stage.raw("`receipts`", &raw("receipts", json!({ "messageId": message })), 0);
-    stage.unanswered("`read-receipt`, repeated", &raw("read-receipt", json!({ "messageId": message })));
+    stage.answered("`history`", &with("history", json!({ "limit": 500 })));
+    stage.answered("`message` of 128 bytes to the room", &with("message", json!({ "content": short })));
+    let to_peer = json!({ "content": short, "toPeerId": "peer-0000" });
+    stage.answered("`message` to a member", &with("message", to_peer));
+    let to_user = json!({ "type": "message", "toUserId": "user-0000", "content": short, "requestId": 1 });
+    stage.answered("`message` to a user", &to_user);
+    let offer = json!({ "toPeerId": "peer-0000", "offer": { "type": "offer", "sdp": "x".repeat(4096) } });
+    stage.unanswered("`offer` of 4 KiB", &with("offer", offer));
+    let media = json!({ "mediaState": { "audio": true, "video": true, "screen": false } });
+    stage.unanswered("`media-state-changed`", &with("media-state-changed", media));
+    stage.unanswered("`typing`", &with("typing", json!({ "isTyping": true })));
+    stage.answered("`receipts`", &with("receipts", json!({ "messageId": id })));
+    stage.unanswered("`read-receipt`, repeated", &with("read-receipt", json!({ "messageId": id })));
     stage.unanswered("`presence`", &json!({ "type": "presence", "status": "away" }));
-    for query in ["presence:online-users", "presence:stats", "room:online", "room:info", "message:stats", "room:list"] {
-        stage.query(query);
+    stage.answered(
+        "`authenticate`",
+        &json!({ "type": "authenticate", "token": token("ann", &json!({})), "requestId": 1 }),
+    );
+}
+
+/// Calls of REST, each on a connection that is there.
+fn rest_calls(stage: &mut Stage) {
+    let (user, pusher) = (token("ann", &json!({})), token("backend", &json!({ "scope": "push" })));
+    let publication = json!({ "rooms": ["crowd"], "data": "x".repeat(128) }).to_string();
+    let calls = [
+        (&user, "GET", "/api/rooms/crowd", None),
+        (&user, "GET", "/rooms/crowd", None),
+        (&user, "GET", "/presence/user-0000", None),
+        (&user, "GET", "/connections/ann", None),
+        (&user, "POST", "/rooms", Some("{}")),
+        (&user, "POST", "/api/rooms", Some("{}")),
+        (&pusher, "GET", "/api/v1/rooms/crowd/messages?limit=500", None),
+        (&pusher, "GET", "/websocket/users/connected", None),
+        (&pusher, "POST", "/api/v1/publish", Some(publication.as_str())),
+        (&user, "GET", "/healthz", None),
+        (&user, "GET", "/metrics", None),
+        (&user, "GET", "/call", None),
+    ];
+    for (token, method, path, body) in calls {
+        stage.rest(method, path, token, body);
     }
-    stage.connect();
 }
 
 impl Stage {
     fn new() -> Self {
         let redis = RedisServer::start();
         let url = format!("redis.url={}", redis.url());
-        let off = ["limits.cost_per_user=0", "limits.connections_per_user=0", "limits.outbound_bytes=0"];
-        let server = Server::of_shards(1, &[&url, "presence.scope=all", off[0], off[1], off[2]]);
+        let mut settings = vec![url.as_str(), "presence.scope=all"];
+        settings.extend(UNLIMITED);
+        let server = Server::of_shards(1, &settings);
         let member = |n: usize| {
             let mut client = Client::connect(&server.address, Some(&token(&format!("user-{n:04}"), &json!({}))));
             client.join("crowd", &format!("peer-{n:04}"));
@@ -99,12 +160,12 @@ impl Stage {
         Self { redis, server, members, ann, socket, message, ack: Cell::new(1) }
     }
 
-    /// A request of `/ws` that is answered, and an event for each member.
-    fn raw(&mut self, name: &str, request: &Value, event: usize) {
+    /// A request of `/ws` that is answered.
+    fn answered(&mut self, name: &str, request: &Value) {
         let text = request.to_string();
         self.measure(name, |stage| {
             stage.ann.send_text(&text);
-            Bytes { request: text.len(), answer: stage.answer_to(1), event }
+            Bytes { request: text.len(), answer: stage.answer_to(1), events: stage.events() }
         });
     }
 
@@ -119,14 +180,14 @@ impl Stage {
         }
     }
 
-    /// A request of `/ws` without an answer: a ping shows that it is done. Its event is what a member receives.
+    /// A request of `/ws` without an answer: a ping shows that it is done.
     fn unanswered(&mut self, name: &str, request: &Value) {
         let (text, ping) = (request.to_string(), json!({ "type": "ping", "requestId": 2 }).to_string());
         self.measure(name, |stage| {
             stage.ann.send_text(&text);
             stage.ann.send_text(&ping);
             stage.answer_to(2);
-            Bytes { request: text.len(), answer: 0, event: stage.events() }
+            Bytes { request: text.len(), answer: 0, events: stage.events() }
         });
     }
 
@@ -139,22 +200,27 @@ impl Stage {
             let left = stage.answer_to(1);
             stage.ann.send_text(&join);
             let answer = left + stage.answer_to(2);
-            Bytes { request: leave.len() + join.len(), answer, event: stage.events() }
+            Bytes { request: leave.len() + join.len(), answer, events: stage.events() }
         });
     }
 
-    /// Bytes that one member has received since the last time: events come before the answer to its ping.
+    /// Bytes that the members have received since the last time, when all have received the same or only the first has
+    /// received any: events come before the answer to a ping.
     fn events(&mut self) -> usize {
-        let member = &mut self.members[0];
-        member.send(&json!({ "type": "ping" }));
-        let mut bytes = 0;
-        loop {
-            let text = member.next_text_or_end().expect("the connection lasts");
-            if text.contains("\"pong\"") {
-                return bytes;
+        let mut received = |member: usize| {
+            let member = &mut self.members[member];
+            member.send(&json!({ "type": "ping" }));
+            let mut bytes = 0;
+            loop {
+                let text = member.next_text_or_end().expect("the connection lasts");
+                if text.contains("\"pong\"") {
+                    return bytes;
+                }
+                bytes += text.len();
             }
-            bytes += text.len();
-        }
+        };
+        let (first, second) = (received(0), received(1));
+        first + second * (MEMBERS - 1)
     }
 
     /// A query of a Socket.IO client.
@@ -164,7 +230,26 @@ impl Stage {
             let ack = stage.ack.replace(stage.ack.get() + 1);
             stage.socket.ask(ack, name, &argument);
             let answer = stage.socket.acked(ack).to_string().len();
-            Bytes { request: name.len() + argument.to_string().len() + 16, answer, event: 0 }
+            Bytes { request: name.len() + argument.to_string().len() + 16, answer, events: 0 }
+        });
+    }
+
+    /// Messages that a member asks for again.
+    fn sync_messages(&mut self) {
+        let (mut socket, _) = Socket::chat(&self.server.address, "camel", "bea");
+        socket.ask(0, "joinRoom", &json!({ "roomId": "crowd" }));
+        socket.acked(0);
+        let packet = format!("42/chat,{}", json!(["syncMessages", { "roomId": "crowd" }]));
+        self.measure("`syncMessages`", |stage| {
+            socket.send(&packet);
+            let mut answer = 0;
+            loop {
+                let next = socket.next();
+                answer += next.len();
+                if next.contains("syncComplete") {
+                    return Bytes { request: packet.len(), answer, events: stage.events() };
+                }
+            }
         });
     }
 
@@ -185,7 +270,49 @@ impl Stage {
                     break;
                 }
             }
-            Bytes { request: packet.len(), answer, event: stage.events() }
+            Bytes { request: packet.len(), answer, events: stage.events() }
+        });
+    }
+
+    /// A new connection that resumes a lost one and gets all messages again that an answer takes.
+    fn resume(&mut self) {
+        let dan = token("dan", &json!({}));
+        let mut client = Client::connect(&self.server.address, Some(&dan));
+        let mut recovery = client.hello["recoveryToken"].clone();
+        let epoch = client.join("crowd", "dan")["epoch"].clone();
+        let mut client = Some(client);
+        let rooms = json!({ "crowd": { "epoch": epoch, "seq": MISSED } });
+        self.measure("connection, `resume`", |stage| {
+            drop(client.take());
+            let mut next = Client::connect(&stage.server.address, Some(&dan));
+            let request =
+                json!({ "type": "resume", "recoveryToken": recovery, "requestId": 1, "rooms": rooms }).to_string();
+            recovery = next.hello["recoveryToken"].clone();
+            next.send_text(&request);
+            let answer = loop {
+                let text = next.next_text_or_end().expect("the connection lasts");
+                if text.contains("\"resumed\"") {
+                    break text.len();
+                }
+                assert!(!text.contains("\"error\""), "{text}");
+            };
+            client = Some(next);
+            Bytes { request: request.len(), answer, events: stage.events() }
+        });
+    }
+
+    /// A call of REST.
+    fn rest(&mut self, method: &str, path: &str, token: &str, body: Option<&str>) {
+        let mut http = Http::connect(&self.server.address);
+        let name = format!("`{method} {}`", path.split('?').next().unwrap_or_default());
+        let headers = [bearer(token)];
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let sent = http::request(method, path, &headers, body).len();
+        self.measure(&name, |stage| {
+            let answer = http.ask(method, path, &headers, body);
+            assert!(answer.status < 300, "{name}: {} {}", answer.status, answer.text());
+            let head: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+            Bytes { request: sent, answer: head + answer.body.len(), events: stage.events() }
         });
     }
 
@@ -197,21 +324,25 @@ impl Stage {
         for _ in 0..REPEATS {
             let next = request(self);
             bytes.answer = bytes.answer.max(next.answer);
-            bytes.event = bytes.event.max(next.event);
+            bytes.events = bytes.events.max(next.events);
         }
         let each = |before: u64, after: u64| (after - before) / u64::from(REPEATS);
         let (server, redis) = (each(server, self.server_micros()), each(redis, self.redis_micros()));
-        let out = bytes.answer + bytes.event * MEMBERS;
+        // The pings that show what the members have received are work of the server, too, but little.
+        let out = bytes.answer + bytes.events;
         let factor = out as f64 / bytes.request as f64;
         println!("| {name} | {} | {out} | {factor:.0} | {server} µs | {redis} µs |", bytes.request);
     }
 
-    /// Processor time of the server, in microseconds.
+    /// Processor time of the server's threads, in microseconds.
     fn server_micros(&self) -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.server.pid())).expect("its state");
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // Fields 14 and 15 of the line, in hundredths of a second.
-        [11, 12].iter().map(|at| fields[*at].parse::<u64>().expect("a number") * 10_000).sum()
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.server.pid())).expect("its threads");
+        let nanos = threads.map(|thread| {
+            let path = thread.expect("a thread").path().join("schedstat");
+            let text = std::fs::read_to_string(path).expect("its time");
+            text.split(' ').next().expect("nanoseconds").parse::<u64>().expect("a number")
+        });
+        nanos.sum::<u64>() / 1000
     }
 
     /// Time that Redis has spent on scripts and publications, in microseconds.

@@ -207,8 +207,12 @@ fn filter_logs_its_subject_only_until_it_ends() {
     }
 
     // One that ends by itself.
-    assert_eq!(logged.filter(&json!({ "userId": "bo", "seconds": 1 })).status, 201);
+    assert_eq!(logged.filter(&json!({ "userId": "bo", "seconds": 3 })).status, 201);
+    // It reaches each shard a moment after the answer.
     let is_over = || logged.call("GET", "/api/v1/log-filters", None).json()["filters"] == json!([]);
+    wait_until("the filter is in force", || !is_over());
+    bo.send(&json!({ "type": "ping", "requestId": "in time" }));
+    logged.wait_for("request", &json!({ "user": "bo", "request_id": "\"in time\"" }));
     wait_until("the filter ends", is_over);
     bo.send(&json!({ "type": "ping", "requestId": "late" }));
     bo.wait_for("pong");
