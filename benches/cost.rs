@@ -72,6 +72,7 @@ fn main() {
     }
     stage.sync_messages();
     stage.connect();
+    stage.connection();
     stage.resume();
     rest_calls(&mut stage);
 }
@@ -274,6 +275,15 @@ impl Stage {
         });
     }
 
+    /// A connection of `/ws`.
+    fn connection(&mut self) {
+        let dan = token("dan", &json!({}));
+        self.measure("connection", |stage| {
+            let client = Client::connect(&stage.server.address, Some(&dan));
+            Bytes { request: 400 + dan.len(), answer: client.hello.to_string().len(), events: stage.events() }
+        });
+    }
+
     /// A new connection that resumes a lost one and gets all messages again that an answer takes.
     fn resume(&mut self) {
         let dan = token("dan", &json!({}));
@@ -318,7 +328,8 @@ impl Stage {
 
     /// Repeats a request and writes its row.
     fn measure(&mut self, name: &str, mut request: impl FnMut(&mut Self) -> Bytes) {
-        self.events();
+        // With Redis, events of the step before can come late.
+        while self.events() > 0 {}
         let mut bytes = request(self);
         let (server, redis) = (self.server_micros(), self.redis_micros());
         for _ in 0..REPEATS {
