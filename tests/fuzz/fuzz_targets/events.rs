@@ -104,6 +104,7 @@ fn check(command: &Command<'_>) {
         Command::Leave { room, peer, .. } | Command::Media { room, peer, .. } => {
             assert!(is_name(room) && is_name_if_any(peer.as_deref()));
         }
+        Command::ReportFailure { room, peer } => assert!(is_name(room) && is_name(peer)),
         Command::Signal(signal) => {
             assert!(is_name(&signal.room) && is_name(&signal.to) && is_name_if_any(signal.from.as_deref()));
             assert!(is_json(signal.body));
