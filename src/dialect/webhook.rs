@@ -21,10 +21,9 @@ pub fn data(change: &HookChange) -> Vec<u8> {
 
 /// The event that ends a state because the server has ended, from the data of the event that began it.
 pub fn ended(id: &str, kind: HookKind, at: u64, beginning: &str) -> Vec<u8> {
-    let mut data = beginning.as_bytes().to_vec();
-    let is_object = data.pop() == Some(b'}');
-    assert!(is_object, "invariant: the data of an event is an object");
-    data.extend_from_slice(br#","reason":"restart"}"#);
+    // The beginning was read from the store, which may be damaged: then the event has the reason alone.
+    let fields = beginning.strip_suffix('}').map_or_else(|| "{".to_owned(), |fields| format!("{fields},"));
+    let data = format!(r#"{fields}"reason":"restart"}}"#).into_bytes();
     envelope(id, kind, at, &data)
 }
 
@@ -133,6 +132,8 @@ mod tests {
         let beginning = data(&change);
         let event = encode(&HookEvent { id: Uuid::nil(), at: 1_736_458_200_123, change });
         let text = String::from_utf8(beginning).expect("it is text");
+        let damaged = ended("y", HookKind::MemberLeft, 1_736_458_200_124, "");
+        assert_eq!(value(&damaged)["data"], json!({"reason": "restart"}));
         let end = ended("x", HookKind::MemberLeft, 1_736_458_200_124, &text);
         let mut out = Vec::new();
         batch(&mut out, 1_736_458_200_125, [&event[..], &end[..]].into_iter());
