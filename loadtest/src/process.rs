@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct Reading {
     /// CPU time of all its threads so far, in nanoseconds.
     pub cpu_ns: u64,
-    /// Bytes of memory that are its own, without the kernel's share for its sockets.
+    /// Bytes of memory that it has written, without the kernel's share for its sockets. Pages of the program's file are not
+    /// counted: they grow with the code that has run, not with connections, and the kernel may drop them.
     pub private_bytes: u64,
     /// Bytes resident.
     pub resident_bytes: u64,
@@ -35,7 +36,7 @@ pub fn read(pid: u32) -> std::io::Result<Reading> {
     };
     Ok(Reading {
         cpu_ns: cpu_ns(pid)?,
-        private_bytes: 1024 * (kilobytes("Private_Dirty:") + kilobytes("Private_Clean:")),
+        private_bytes: 1024 * kilobytes("Private_Dirty:"),
         resident_bytes: 1024 * kilobytes("Rss:"),
     })
 }

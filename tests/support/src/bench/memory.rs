@@ -78,7 +78,7 @@ impl Reading {
 
 fn private_bytes() -> i64 {
     let rollup = fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let private = rollup.lines().filter(|line| line.starts_with("Private_Dirty:"));
     let kilobytes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<i64>().ok());
     1024 * kilobytes.sum::<i64>()
 }
