@@ -110,6 +110,7 @@ fn raw_requests(stage: &mut Stage) {
 /// Calls of REST, each on a connection that is there.
 fn rest_calls(stage: &mut Stage) {
     let (user, pusher) = (token("ann", &json!({})), token("backend", &json!({ "scope": "push" })));
+    let root = token("root", &json!({ "role": "admin" }));
     let publication = json!({ "rooms": ["crowd"], "data": "x".repeat(128) }).to_string();
     let calls = [
         (&user, "GET", "/api/rooms/crowd", None),
@@ -122,7 +123,7 @@ fn rest_calls(stage: &mut Stage) {
         (&pusher, "GET", "/websocket/users/connected", None),
         (&pusher, "POST", "/api/v1/publish", Some(publication.as_str())),
         (&user, "GET", "/healthz", None),
-        (&user, "GET", "/metrics", None),
+        (&root, "GET", "/metrics", None),
         (&user, "GET", "/call", None),
     ];
     for (token, method, path, body) in calls {

@@ -182,7 +182,13 @@ impl ServeArguments {
         let arguments = SettingsArguments { dev, ..self.settings.clone() };
         let mut loaded = arguments.load(dev_secret).map_err(|error| error.to_string())?;
         if !keeps {
-            if let Some(open) = loaded.settings.listen.iter().find(|address| !address.ip().is_loopback()) {
+            if let Some(open) = loaded
+                .settings
+                .listen
+                .iter()
+                .find(|listener| !listener.tcp().is_some_and(|address| address.ip().is_loopback()))
+            {
+                let open = &open.address;
                 return Err(format!("--conformance serves loopback addresses only, and {open} is none"));
             }
             loaded.settings.data_dir = None;

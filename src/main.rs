@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -17,9 +16,10 @@ use switchboard::command_line::{
 };
 use switchboard::config::{self, Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
+use switchboard::runtime::listener::ListenerPlan;
 use switchboard::runtime::tls::TlsFiles;
 use switchboard::runtime::{clock, entropy, server};
-use switchboard::shard::ListenerRole;
+use switchboard::shard::ListenerRoles;
 
 /// Descriptors that a server needs in addition to those of its clients.
 const OWN_DESCRIPTORS: u64 = 64;
@@ -76,7 +76,6 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
     let files: Vec<PathBuf> = settings.auth.public_keys.clone();
     let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
     let tls = settings.tls.options().map(TlsFiles::read).transpose()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let connections = connections_allowed();
     let server = server::start(server::Plan {
         listen: settings.listeners(),
@@ -90,22 +89,22 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
         settings: Some(Box::new(RunningSettings::new(arguments.clone(), loaded.clone(), level, connections))),
     })?;
-    for (address, role) in &server.addresses {
-        match role {
-            ListenerRole::Clients => print_line(&format!("listening on {scheme}://{address}")),
-            ListenerRole::Admin => print_line(&format!("for operators: {scheme}://{address}")),
+    let is_public = |listener: &&ListenerPlan| listener.roles.serve(ListenerRoles::PUBLIC);
+    for listener in &server.listeners {
+        match is_public(&listener) {
+            true => print_line(&format!("listening on {}", listener.url())),
+            false => print_line(&format!("for operators: {}", listener.url())),
         }
     }
     if settings.dev
         && arguments.conformance.is_none()
-        && let Some((address, _)) = server.addresses.first()
+        && let Some(first) = server.listeners.iter().find(is_public)
     {
-        print_developer_links(settings, &format!("{scheme}://{address}"));
+        print_developer_links(settings, &first.url());
     }
-    let of = |role| -> Vec<SocketAddr> {
-        server.addresses.iter().filter(|(_, known)| *known == role).map(|(address, _)| *address).collect()
-    };
-    let (addresses, operators) = (of(ListenerRole::Clients), of(ListenerRole::Admin));
+    let (addresses, operators): (Vec<_>, Vec<_>) = server.listeners.iter().partition(is_public);
+    let shown = |listeners: &[&ListenerPlan]| listeners.iter().map(|listener| listener.url()).collect::<Vec<_>>();
+    let (addresses, operators) = (shown(&addresses), shown(&operators));
     tracing::info!(?addresses, ?operators, shards = settings.shards, "serving");
     Ok(server)
 }

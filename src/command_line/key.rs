@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use super::health::exchange;
 use super::token::{TokenArguments, time_to_live};
 use crate::config::{ConfigError, Loaded, Secret, Settings};
+use crate::runtime::listener::{ListenAddress, ListenerPlan};
+use crate::shard::ListenerRoles;
 
 /// Lifetime of the token that the command signs for itself.
 const TOKEN: Duration = Duration::from_secs(60);
@@ -144,7 +146,7 @@ pub fn key(
     }
     let base = match &server.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", own_address(settings)),
+        None => format!("http://{}", own_address(settings)?),
     };
     let ask = |method: &str, path: &str, body: Option<Value>| {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
@@ -175,18 +177,24 @@ pub fn key(
     }
 }
 
-/// The address by which this machine reaches the server: that for operators, if there is one.
-fn own_address(settings: &Settings) -> SocketAddr {
-    let all = if settings.listen_admin.is_empty() { &settings.listen } else { &settings.listen_admin };
-    let usual = all.iter().find(|address| address.is_ipv4()).or(all.first());
-    let mut address = *usual.expect("invariant: a server listens");
+/// The address by which this machine reaches the server: of a listener that has the calls of admins.
+fn own_address(settings: &Settings) -> Result<SocketAddr, String> {
+    let listeners = settings.listeners();
+    let is_fit = |listener: &&ListenerPlan| listener.roles.serve(ListenerRoles::ADMIN) && !listener.is_secure;
+    let all = listeners.iter().filter(is_fit).filter_map(|listener| match listener.address {
+        ListenAddress::Tcp(address) => Some(address),
+        ListenAddress::Unix(_) | ListenAddress::Inherited(_) => None,
+    });
+    let usual = all.clone().find(SocketAddr::is_ipv4).or_else(|| all.clone().next());
+    let mut address =
+        usual.ok_or("no listener has the calls of admins by plain HTTP: give --url the address of one")?;
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    address
+    Ok(address)
 }
 
 fn segment(id: &str) -> Result<&str, String> {

@@ -163,12 +163,6 @@ pub(super) fn list<T>(words: &'static str, parse: impl Fn(&str) -> Option<T>) ->
     }
 }
 
-/// Addresses to listen on: at least one, none twice.
-pub(super) fn addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
-    let addresses = admin_addresses(value)?;
-    if addresses.is_empty() { expected("at least one address to listen on") } else { Ok(addresses) }
-}
-
 /// Addresses to listen on, none twice.
 pub(super) fn admin_addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
     const WORDS: &str = "an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and \
@@ -188,7 +182,7 @@ pub(super) fn admin_addresses(value: &Value) -> Checked<Vec<SocketAddr>> {
 }
 
 /// The addresses that a text with a port stands for: itself, or those of its host name.
-fn resolved(text: &str) -> Option<Vec<SocketAddr>> {
+pub(super) fn resolved(text: &str) -> Option<Vec<SocketAddr>> {
     let named = || Some(text).filter(|text| !text.starts_with(':')).and_then(|text| text.to_socket_addrs().ok());
     let mut found: Vec<SocketAddr> = match text.parse() {
         Ok(address) => vec![address],

@@ -9,6 +9,7 @@ mod auth;
 mod error;
 mod kinds;
 mod limits;
+mod listen;
 mod live;
 mod mask;
 mod media;
@@ -36,6 +37,7 @@ pub use auth::{AuthSettings, Verify};
 pub use error::{ConfigError, nearest};
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
+pub use listen::ListenerSettings;
 pub use live::SettingChange;
 pub use media::{MediaMode, MediaSettings};
 pub use network::{
@@ -64,7 +66,7 @@ pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Addresses to listen on; at least one, none twice unless its port is 0.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenerSettings>,
     /// Addresses for operators; if there is one, `/metrics` and the calls of admins are served there only.
     pub listen_admin: Vec<SocketAddr>,
     /// Threads that serve clients, 1 to 1,024.

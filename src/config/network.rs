@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
 use super::kinds::{
-    Checked, Mismatch, Network, Secret, Shaped, addresses, admin_addresses, limit, list, networks, one_of, origin,
-    path, secret, text, truth, urls_in, web_addresses, whole,
+    Checked, Mismatch, Network, Secret, Shaped, admin_addresses, limit, list, networks, one_of, origin, path, secret,
+    text, truth, urls_in, web_addresses, whole,
 };
+use super::listen::{ListenerSettings, listeners};
 use super::raw::settings;
 use crate::codec::http::is_token;
 use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
@@ -17,8 +18,10 @@ settings! {
     /// The settings without a group; [`super::Settings`] has them as its own fields.
     pub(super) struct TopSettings in "" {
         /// Addresses and ports to listen on; `--dev`: `127.0.0.1:8090` and `[::1]:8090`. `[::]` is every address, of IPv4
-        /// too. Port 0 picks a free one. A host name stands for its addresses.
-        listen: Vec<SocketAddr> = vec!["[::]:8090"], addresses;
+        /// too. Port 0 picks a free one. A host name stands for its addresses. `unix:/PATH` is a Unix socket, `fd:3` one that systemd
+        /// passes on. A table (`[[listen]]`) has `address` and perhaps `roles`, a list of `"public"`, `"admin"` and `"metrics"`,
+        /// `tls` and `proxy_protocol`.
+        listen: Vec<ListenerSettings> = vec!["[::]:8090"], listeners;
         /// Further addresses and ports, for operators: once there is one, `/metrics` and the calls of admins are served there
         /// only. `[]`: everything is served at `listen`.
         listen_admin: Vec<SocketAddr> = Vec::<String>::new(), admin_addresses;

@@ -1,9 +1,8 @@
 //! Conversion of the checked settings to the options of each layer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{CreateOnJoin, DefaultNotices, MediaMode, Settings, Verify};
+use super::{CreateOnJoin, DefaultNotices, ListenerSettings, MediaMode, Settings, Verify};
 use crate::base::limits;
 use crate::codec::http::HeadLimits;
 use crate::codec::jwt::{AdminRule, VerifierOptions};
@@ -20,8 +19,9 @@ use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::runtime::bridge;
+use crate::runtime::listener::{ListenAddress, ListenerPlan};
 use crate::runtime::storage::{self, StorageLocation};
-use crate::shard::{Allowances, Ice, ListenerRole, Options, SocketIo, TurnAccess};
+use crate::shard::{Allowances, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
 
 /// Maximum number of frames of one WebSocket message.
 const FRAGMENTS: u32 = 65_536;
@@ -32,11 +32,31 @@ fn count(limit: u64) -> u32 {
 }
 
 impl Settings {
-    /// All addresses to listen on, those for clients first.
-    pub fn listeners(&self) -> Vec<(SocketAddr, ListenerRole)> {
-        let clients = self.listen.iter().map(|address| (*address, ListenerRole::Clients));
-        let operators = self.listen_admin.iter().map(|address| (*address, ListenerRole::Admin));
-        clients.chain(operators).collect()
+    /// All listeners. Those without roles are for clients, and for operators if no other one is.
+    pub fn listeners(&self) -> Vec<ListenerPlan> {
+        let (admin, metrics) = (ListenerRoles::ADMIN, ListenerRoles::METRICS);
+        let is_elsewhere = |role| {
+            let has_role = |listener: &ListenerSettings| listener.roles.is_some_and(|roles| roles.serve(role));
+            !self.listen_admin.is_empty() || self.listen.iter().any(has_role)
+        };
+        let admin_here = if is_elsewhere(admin) { ListenerRoles::NONE } else { admin };
+        // By the other role, admins read them with their token.
+        let metrics_here = if self.dev && !is_elsewhere(metrics) { metrics } else { ListenerRoles::NONE };
+        let rest = ListenerRoles::PUBLIC.with(admin_here).with(metrics_here);
+        let has_tls = self.tls.options().is_some();
+        let listen = self.listen.iter().map(|listener| ListenerPlan {
+            address: listener.address.clone(),
+            roles: listener.roles.unwrap_or(rest),
+            is_secure: listener.tls.unwrap_or(has_tls),
+            has_proxy_header: listener.proxy_protocol.unwrap_or(self.proxy_protocol),
+        });
+        let admin = self.listen_admin.iter().map(|address| ListenerPlan {
+            address: ListenAddress::Tcp(*address),
+            roles: admin.with(metrics),
+            is_secure: has_tls,
+            has_proxy_header: self.proxy_protocol,
+        });
+        listen.chain(admin).collect()
     }
 
     /// Options of the shards. `connections` is the number that the process can hold.
@@ -86,7 +106,6 @@ impl Settings {
             lost_log_lines: || 0,
             refused_files: || "",
             client_url: self.client_url.first().cloned(),
-            has_admin_listener: !self.listen_admin.is_empty(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
@@ -235,7 +254,7 @@ impl Settings {
         allowed.extend(pages.clone().map(|(scheme, authority)| format!("{scheme}://{authority}")));
         let mut names = self.server.names.clone();
         names.extend(pages.map(|(_, authority)| host_name(authority).trim_matches(['[', ']']).to_owned()));
-        let addresses = self.listen.iter().map(|address| address.ip().to_canonical());
+        let addresses = self.listen.iter().filter_map(ListenerSettings::tcp).map(|address| address.ip().to_canonical());
         names.extend(addresses.clone().filter(|address| !address.is_unspecified()).map(|address| address.to_string()));
         let has_any_address = addresses.into_iter().any(|address| address.is_unspecified());
         Origins { any: self.cors.any(), allowed, names, has_any_address }

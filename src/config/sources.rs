@@ -15,6 +15,7 @@ use toml::{Spanned, Value};
 use super::UNSUPPORTED;
 use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
+use super::listen::{ListenerSettings, listeners};
 use super::mask::masked;
 use super::profile::ProtocolProfile;
 use super::raw::{Given, RawSettings, SettingKey};
@@ -306,12 +307,17 @@ fn is_port(text: &str) -> bool {
 /// `PORT`: the addresses to listen on, with this port.
 fn put_port(raw: &mut RawSettings, port: &str) {
     let source = SettingSource::Environment("PORT".to_owned());
-    let listen = super::kinds::addresses(&raw.given("listen").value).ok();
+    let listen = listeners(&raw.given("listen").value).ok();
     match (port.parse::<u16>(), listen) {
-        (Ok(port), Some(listen)) => {
-            let addresses: BTreeSet<_> = listen.iter().map(|address| SocketAddr::new(address.ip(), port)).collect();
+        (Ok(port), Some(listen)) if listen.iter().all(ListenerSettings::is_plain) => {
+            let addresses = listen.iter().filter_map(ListenerSettings::tcp);
+            let addresses: BTreeSet<_> = addresses.map(|address| SocketAddr::new(address.ip(), port)).collect();
             let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
             raw.put("listen", texts, source);
+        }
+        (Ok(_), Some(_)) => {
+            let message = "listen is more than a list of addresses, so it is not clear which of them gets this port";
+            raw.problems.push(Problem::other(Some(source), message));
         }
         // The wrong addresses are reported as they are read.
         (Ok(_), None) => {}

@@ -39,7 +39,7 @@ settings! {
     /// TLS for clients.
     pub struct TlsSettings in "tls." {
         /// PEM file with the server's certificate and those that lead to its authority; `""`: the server speaks plain HTTP. With
-        /// a certificate, all listeners speak TLS. The files of TLS are read again when they change, for new connections.
+        /// a certificate, listeners speak TLS. The files of TLS are read again when they change, for new connections.
         cert_file: Option<PathBuf> = "", path;
         /// PEM file with the private key of `tls.cert_file`.
         key_file: Option<PathBuf> = "", path;

@@ -1,14 +1,15 @@
 //! Checks of settings against each other, after each has passed its own check.
 
-use std::net::SocketAddr;
-
 use jsonwebtoken::AlgorithmFamily;
 
+use super::ListenerSettings;
 use super::Settings;
 use super::auth::Verify;
 use super::error::{ConfigError, Problem, SettingSource};
 use super::raw::RawSettings;
 use crate::runtime::bridge::RedisAddress;
+use crate::runtime::listener::ListenAddress;
+use crate::shard::ListenerRoles;
 
 /// Shorter secrets can be guessed: RFC 7518 §3.2 requires the size of the hash.
 const SECRET_BYTES_MIN: usize = 32;
@@ -48,9 +49,19 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
                        turn.credential";
         problems.push(Problem::other(Some(raw.source("turn.url")), message));
     }
-    if settings.proxy_protocol && settings.trusted_proxies.is_empty() {
+    let has_header = |listener: &ListenerSettings| listener.proxy_protocol == Some(true);
+    let key = if settings.listen.iter().any(has_header) { "listen" } else { "proxy_protocol" };
+    if (settings.proxy_protocol || key == "listen") && settings.trusted_proxies.is_empty() {
         let message = "proxy_protocol: only those in trusted_proxies are listened to, and it is empty";
-        problems.push(Problem::other(Some(raw.source("proxy_protocol")), message));
+        problems.push(Problem::other(Some(raw.source(key)), message));
+    }
+    if settings.tls.options().is_none() && settings.listen.iter().any(|listener| listener.tls == Some(true)) {
+        let message = "listen: tls = true needs tls.cert_file and tls.key_file";
+        problems.push(Problem::other(Some(raw.source("listen")), message));
+    }
+    if !settings.listeners().iter().any(|listener| listener.roles.serve(ListenerRoles::PUBLIC)) {
+        let message = "listen: none of the listeners has the role public, so no client could connect";
+        problems.push(Problem::other(Some(raw.source("listen")), message));
     }
     if let Some((key, message)) = settings.tls.problem() {
         problems.push(Problem::other(Some(raw.source(key)), message));
@@ -59,13 +70,15 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
 }
 
 /// A listener that other machines can reach, if there is one.
-fn exposed(settings: &Settings) -> Option<SocketAddr> {
-    settings
-        .listen
-        .iter()
-        .chain(&settings.listen_admin)
-        .copied()
-        .find(|address| !address.ip().to_canonical().is_loopback())
+fn exposed(settings: &Settings) -> Option<ListenAddress> {
+    let operators = settings.listen_admin.iter().copied().map(ListenAddress::Tcp);
+    let all = settings.listen.iter().map(|listener| listener.address.clone()).chain(operators);
+    all.into_iter().find(|address| match address {
+        ListenAddress::Tcp(address) => !address.ip().to_canonical().is_loopback(),
+        ListenAddress::Unix(_) => false,
+        // Nobody knows before the start.
+        ListenAddress::Inherited(_) => true,
+    })
 }
 
 /// The size of the shortest secret that verifies tokens, and its key.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::message::{BridgeMessage, ThreadMessage};
 use crate::runtime::tls::TlsSession;
-use crate::shard::Options;
+use crate::shard::{ListenerRoles, Options};
 
 /// An item of the channel into a shard.
 pub enum ChannelItem {
@@ -59,6 +59,8 @@ pub struct ConnectionTransfer {
     pub(super) tls: Option<Box<TlsSession>>,
     /// The client's address.
     pub from: IpAddr,
+    /// What its listener serves.
+    pub roles: ListenerRoles,
     /// Bytes that were received but not handled.
     pub unread: Vec<u8>,
 }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::net::TcpStream;
+use mio::{Events, Poll, Token};
 
 use crate::base::handle::{ConnSlot, Slot};
 use crate::base::limits;
@@ -22,10 +22,11 @@ use crate::message::{BRIDGE, BridgeMessage, ShardNumber};
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::listener::ListenSocket;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, SecuredStream, Sockets, turn_away};
 use crate::runtime::storage::StorageHandle;
 use crate::runtime::tls::{TlsAcceptor, TlsSession};
-use crate::shard::{Departure, ListenerRole, Shard, TurnedAway, Vacancy};
+use crate::shard::{Departure, ListenerRoles, Shard, TurnedAway, Vacancy};
 
 /// The token of the waker. Listeners follow, from token 1 on.
 pub(super) const WAKER: Token = Token(0);
@@ -65,8 +66,10 @@ pub(super) struct LoopResources {
 
 /// A listener and its purpose.
 pub(super) struct RoleListener {
-    pub(super) socket: TcpListener,
-    pub(super) role: ListenerRole,
+    pub(super) socket: ListenSocket,
+    pub(super) roles: ListenerRoles,
+    /// Whether trusted proxies send a header of the PROXY protocol.
+    pub(super) has_proxy_header: bool,
     /// TLS of its connections, if they use it.
     pub(super) tls: Option<Arc<TlsAcceptor>>,
 }
@@ -110,7 +113,7 @@ impl EventLoop {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
         }
         for (at, listener) in listeners.iter_mut().enumerate() {
-            poll.registry().register(&mut listener.socket, Token(1 + at), Interest::READABLE)?;
+            listener.socket.register(poll.registry(), Token(1 + at))?;
         }
         Ok(Self {
             poll,
@@ -314,9 +317,9 @@ impl EventLoop {
 
     /// Moves departing connections to their new shards. At once, because the slots are free for reuse from now on.
     fn send_connections(&mut self) {
-        while let Some(Departure { slot, to, from, unread }) = self.shard.departure() {
+        while let Some(Departure { slot, to, from, roles, unread }) = self.shard.departure() {
             if let Some((stream, tls)) = self.sockets.take(self.poll.registry(), slot) {
-                let transfer = Box::new(ConnectionTransfer { stream, tls, from, unread });
+                let transfer = Box::new(ConnectionTransfer { stream, tls, from, roles, unread });
                 self.channels[usize::from(to)].send(transfer);
             }
         }
@@ -324,11 +327,9 @@ impl EventLoop {
 
     /// Takes a connection over from another shard, beginning with the bytes that shard left unread.
     fn take_over(&mut self, now: Now, transfer: ConnectionTransfer) {
-        let ConnectionTransfer { stream, tls, from, mut unread } = transfer;
+        let ConnectionTransfer { stream, tls, from, roles, mut unread } = transfer;
         let Some(slot) = self.shard.arrived(now, from) else { return self.sockets.permits().release() };
-        if tls.is_some() {
-            self.shard.set_secure(slot);
-        }
+        self.shard.set_listener(slot, roles, tls.is_some());
         if !self.watch(now, slot, (stream, tls)) {
             return;
         }
@@ -401,20 +402,15 @@ impl EventLoop {
 
     /// Gives the shard a new connection, for which there is a permit.
     fn take_on(&mut self, now: Now, stream: TcpStream, remote: SocketAddr, at: usize) {
-        let RoleListener { role, tls, .. } = &self.listeners[at];
-        let (role, is_secure) = (*role, tls.is_some());
+        let RoleListener { roles, has_proxy_header, tls, .. } = &self.listeners[at];
+        let (roles, has_proxy_header, is_secure) = (*roles, *has_proxy_header, tls.is_some());
         let config = tls.as_ref().map(|tls| tls.config());
         // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
         let _ = stream.set_nodelay(true);
-        match self.shard.accepted(now, remote) {
+        match self.shard.accepted_by(now, remote, has_proxy_header) {
             Ok(slot) => {
-                if role != ListenerRole::Clients {
-                    self.shard.set_listener(slot, role);
-                }
-                let session = config.map(|config| {
-                    self.shard.set_secure(slot);
-                    TlsSession::new(config, self.shard.expects_proxy_header(slot))
-                });
+                self.shard.set_listener(slot, roles, is_secure);
+                let session = config.map(|config| TlsSession::new(config, self.shard.expects_proxy_header(slot)));
                 match session.transpose() {
                     Ok(session) => drop(self.watch(now, slot, (stream, session))),
                     Err(error) => self.give_up(now, slot, &error),
@@ -483,7 +479,7 @@ impl EventLoop {
     fn stop_listening(&mut self) {
         self.held = None;
         for mut listener in self.listeners.drain(..) {
-            let _ = self.poll.registry().deregister(&mut listener.socket);
+            listener.socket.deregister(self.poll.registry());
         }
         self.acceptable.clear();
     }

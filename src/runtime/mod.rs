@@ -8,7 +8,7 @@ mod connection_permits;
 pub mod entropy;
 mod event_loop;
 pub mod key_files;
-mod listener;
+pub mod listener;
 pub mod log_writer;
 mod memory;
 mod memory_trim;

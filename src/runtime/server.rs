@@ -1,7 +1,6 @@
 //! The whole process: starts the backend and the shards, waits for signals, and drains the shards at the end.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -26,6 +25,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
+use crate::runtime::listener::ListenerPlan;
 use crate::runtime::memory_trim::MemoryTrim;
 use crate::runtime::reload::{self, RefusedFiles, Reloaded, SettingsReader};
 use crate::runtime::service_manager::ServiceManager;
@@ -33,12 +33,12 @@ use crate::runtime::storage::{self, OpenError, Opened, OutboxOptions, Storage, S
 use crate::runtime::tls::{TlsAcceptor, TlsFiles};
 use crate::runtime::webhooks::{PreparedWebhooks, WebhookOptions, Webhooks};
 use crate::runtime::{entropy, listener, log_writer, memory};
-use crate::shard::{ListenerRole, Options, Shard};
+use crate::shard::{Options, Shard};
 
 /// Everything a server is started with.
 pub struct Plan {
-    /// Addresses to listen on, each for clients or for operators.
-    pub listen: Vec<(SocketAddr, ListenerRole)>,
+    /// The listeners.
+    pub listen: Vec<ListenerPlan>,
     /// The options of each shard.
     pub options: Options,
     /// The keys that verify tokens.
@@ -61,8 +61,8 @@ pub struct Plan {
 
 /// A running server.
 pub struct Server {
-    /// The addresses it listens on.
-    pub addresses: Vec<(SocketAddr, ListenerRole)>,
+    /// The listeners, with the addresses they have got.
+    pub listeners: Vec<ListenerPlan>,
     keys: KeyFiles,
     tls: Option<TlsFiles>,
     settings: Option<Box<dyn SettingsReader>>,
@@ -114,7 +114,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let verifier = plan.keys.verifier()?;
     let count = plan.options.shards;
     // First, so that a server whose port is taken leaves no data directory behind.
-    let (addresses, listeners) = listen(plan.listen, plan.tls.as_ref().map(TlsFiles::acceptor).as_ref(), count)?;
+    let (bound, listeners) = listen(&plan.listen, plan.tls.as_ref().map(TlsFiles::acceptor).as_ref(), count)?;
     let outbox_bytes = plan.webhooks.outbox_bytes;
     let webhooks = PreparedWebhooks::new(plan.webhooks);
     let outbox = OutboxOptions { endpoints: webhooks.outbox_endpoints(), bytes_max: outbox_bytes };
@@ -154,7 +154,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
     let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);
     Ok(Server {
-        addresses,
+        listeners: bound,
         keys,
         tls,
         settings,
@@ -203,29 +203,21 @@ fn spawn_shards(
     inputs.into_iter().zip(shards).enumerate().map(spawn).collect()
 }
 
-/// The bound addresses, and the listeners of each shard.
-type ShardListeners = (Vec<(SocketAddr, ListenerRole)>, Vec<Vec<RoleListener>>);
+/// The listeners as they are bound, and those of each shard.
+type ShardListeners = (Vec<ListenerPlan>, Vec<Vec<RoleListener>>);
 
 /// Binds a listener per shard to each address; returns the bound addresses and the listeners of each shard.
-fn listen(
-    addresses: Vec<(SocketAddr, ListenerRole)>,
-    tls: Option<&Arc<TlsAcceptor>>,
-    shards: usize,
-) -> Result<ShardListeners, String> {
+fn listen(plans: &[ListenerPlan], tls: Option<&Arc<TlsAcceptor>>, shards: usize) -> Result<ShardListeners, String> {
     let mut bound = Vec::new();
     let mut listeners: Vec<Vec<RoleListener>> = (0..shards).map(|_| Vec::new()).collect();
-    let mut all = Vec::new();
-    for role in [ListenerRole::Clients, ListenerRole::Admin] {
-        let of_role = addresses.iter().filter(|(_, known)| *known == role);
-        let of_role: Vec<SocketAddr> = of_role.map(|(address, _)| *address).collect();
-        all.extend(listener::bind_all(&of_role, shards)?.into_iter().map(|bound| (bound, role)));
-    }
-    for ((local, sockets), role) in all {
+    for plan in plans {
+        let Some((address, sockets)) = listener::bind(&plan.address, shards, plans.len() > 1)? else { continue };
         assert_eq!(sockets.len(), shards, "invariant: each shard has a listener per address");
-        bound.push((local, role));
+        let ListenerPlan { roles, has_proxy_header, is_secure, .. } = *plan;
         for (own, socket) in listeners.iter_mut().zip(sockets) {
-            own.push(RoleListener { socket, role, tls: tls.cloned() });
+            own.push(RoleListener { socket, roles, has_proxy_header, tls: tls.filter(|_| is_secure).cloned() });
         }
+        bound.push(ListenerPlan { address, roles, has_proxy_header, is_secure });
     }
     Ok((bound, listeners))
 }
@@ -547,6 +539,7 @@ impl Server {
 
     fn shut_down(self) -> Result<(), String> {
         let window_ms = self.drain.as_millis() as u64;
+        self.listeners.iter().for_each(ListenerPlan::leave);
         self.send_to_shards(|| ShardMessage::Drain { window_ms });
         let clients: usize = self.connections.iter().map(|count| count.load(Ordering::Relaxed)).sum();
         self.manager.stopping(&format!("Waits for {clients} clients"));

@@ -37,7 +37,12 @@ impl<'a> Accept<'a> {
     }
 
     /// See [`crate::shard::Shard::accepted`].
-    pub(super) fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
+    pub(super) fn accepted(
+        &mut self,
+        now: Now,
+        remote: SocketAddr,
+        has_proxy_header: bool,
+    ) -> Result<ConnSlot, TurnedAway> {
         if !self.core.sockets.admits(remote.ip(), &self.core.channels) {
             self.core.stats.refused += 1;
             let reject = self.core.sockets.refusal();
@@ -46,7 +51,7 @@ impl<'a> Accept<'a> {
         }
         let slot = self.insert(now, remote.ip(), true).ok_or(TurnedAway::Full)?;
         let rules = &self.core.options.allowances;
-        if rules.proxy_protocol && is_trusted(remote.ip(), &rules.trusted_proxies) {
+        if has_proxy_header && is_trusted(remote.ip(), &rules.trusted_proxies) {
             self.core.net.conns[slot].stage = ConnStage::ProxyHeader(Vec::new());
         }
         tracing::debug!(

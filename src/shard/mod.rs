@@ -55,7 +55,7 @@ pub use flush::{Gone, Wire};
 pub use making_room::Vacancy;
 pub use moves::Departure;
 pub use notices::OperatorNotices;
-pub use options::{Allowances, Ice, ListenerRole, Options, SocketIo, TurnAccess};
+pub use options::{Allowances, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
 
 use crate::base::handle::ConnSlot;
 use crate::base::limits;
@@ -95,17 +95,27 @@ impl Shard {
     /// # Errors
     /// The shard does not take it on, and the socket is to be closed.
     pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
-        Accept::on(&mut self.core).accepted(now, remote)
+        let has_proxy_header = self.core.options.allowances.proxy_protocol;
+        self.accepted_by(now, remote, has_proxy_header)
     }
 
-    /// Sets which kind of listener a connection was accepted by, if not by one for clients.
-    pub fn set_listener(&mut self, slot: ConnSlot, role: ListenerRole) {
-        self.core.net.remotes.set_listener(slot, role);
+    /// As [`Shard::accepted`], by a listener of which trusted proxies begin with a header of the PROXY protocol or not.
+    ///
+    /// # Errors
+    /// As for [`Shard::accepted`].
+    pub fn accepted_by(
+        &mut self,
+        now: Now,
+        remote: SocketAddr,
+        has_proxy_header: bool,
+    ) -> Result<ConnSlot, TurnedAway> {
+        Accept::on(&mut self.core).accepted(now, remote, has_proxy_header)
     }
 
-    /// Marks a connection as one with TLS: its client addresses the server by `https` or `wss`.
-    pub fn set_secure(&mut self, slot: ConnSlot) {
-        self.core.net.remotes.set_secure(slot);
+    /// Sets what the listener of a connection serves, and whether the connection uses TLS: its client then addresses the
+    /// server by `https` or `wss`.
+    pub fn set_listener(&mut self, slot: ConnSlot, roles: ListenerRoles, is_secure: bool) {
+        self.core.net.remotes.set_listener(slot, roles, is_secure);
     }
 
     /// Whether the first bytes of a connection are to be a header of the PROXY protocol.

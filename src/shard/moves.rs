@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::base::handle::ConnSlot;
 use crate::message::ShardNumber;
+use crate::shard::ListenerRoles;
 use crate::shard::core::Core;
 use crate::shard::router::Router;
 
@@ -16,6 +17,8 @@ pub struct Departure {
     pub to: ShardNumber,
     /// The client's address.
     pub from: IpAddr,
+    /// What its listener serves.
+    pub roles: ListenerRoles,
     /// Its input that has not been read.
     pub unread: Vec<u8>,
 }

@@ -374,8 +374,8 @@ impl Net {
         conn.stage = ConnStage::Draining;
         conn.ending = CloseState::HalfClosed;
         conn.deadline = 0;
-        let from = self.remotes.address(slot);
-        self.departures.push(Departure { slot, to, from, unread: unread.to_vec() });
+        let (from, roles) = (self.remotes.address(slot), self.remotes.roles(slot));
+        self.departures.push(Departure { slot, to, from, roles, unread: unread.to_vec() });
         true
     }
 

@@ -81,8 +81,6 @@ pub struct Options {
     pub token_carriers: TokenCarriers,
     /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
-    /// Whether `/metrics` and the calls of admins are served by a listener of their own only.
-    pub has_admin_listener: bool,
     /// STUN and TURN servers.
     pub ice: Ice,
     /// Rules of rooms and users.
@@ -181,14 +179,52 @@ impl SocketIo {
     }
 }
 
-/// The purpose of a listener.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ListenerRole {
-    /// For clients.
-    #[default]
-    Clients,
-    /// For operators: `/metrics` and the calls of admins.
-    Admin,
+/// What a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerRoles(u8);
+
+impl ListenerRoles {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Clients: pages, WebSockets, sessions and the calls of users.
+    pub const PUBLIC: Self = Self(1);
+    /// Operators: the calls of admins and of users, and `/metrics` with the token of an admin.
+    pub const ADMIN: Self = Self(2);
+    /// Monitoring: `/metrics`, without a token.
+    pub const METRICS: Self = Self(4);
+    /// All of it.
+    pub const ALL: Self = Self(7);
+
+    /// The role that the settings call so.
+    pub fn named(word: &str) -> Option<Self> {
+        match word {
+            "public" => Some(Self::PUBLIC),
+            "admin" => Some(Self::ADMIN),
+            "metrics" => Some(Self::METRICS),
+            _ => None,
+        }
+    }
+
+    /// These roles and others.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether a role is among them.
+    pub fn serve(self, role: Self) -> bool {
+        self.0 & role.0 != 0
+    }
+
+    /// Those roles that are not among them, as three bits.
+    pub(super) fn missing(self) -> u32 {
+        u32::from(!self.0 & Self::ALL.0)
+    }
+
+    /// The roles of which those are missing.
+    pub(super) fn all_but(missing: u32) -> Self {
+        Self(!(missing as u8) & Self::ALL.0)
+    }
 }
 
 /// STUN and TURN servers, as sent to clients.

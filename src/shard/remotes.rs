@@ -12,7 +12,7 @@ use crate::base::limits;
 use crate::base::table::{HasName, Table};
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Tick, tick};
-use crate::shard::ListenerRole;
+use crate::shard::ListenerRoles;
 
 /// Remote ends by slot.
 pub(super) struct Remotes<K> {
@@ -30,15 +30,16 @@ struct Remote {
     /// An IPv4 address, or the place of an IPv6 address.
     address: u32,
     connected_at: Tick,
-    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address, with [`ADMIN`] if
-    /// the connection came by a listener for operators, and with [`SECURE`] if it uses TLS.
+    /// The place of the client program, or [`NO_AGENT`]; with [`LONG`] if the address is an IPv6 address, with [`SECURE`] if the
+    /// connection uses TLS, and with what its listener does not serve in [`MISSING_ROLES`].
     agent: u32,
 }
 
 const LONG: u32 = 1 << 31;
-const ADMIN: u32 = 1 << 30;
-const SECURE: u32 = 1 << 29;
-const NO_AGENT: u32 = SECURE - 1;
+const SECURE: u32 = 1 << 30;
+const ROLES_AT: u32 = 27;
+const MISSING_ROLES: u32 = 7 << ROLES_AT;
+const NO_AGENT: u32 = (1 << ROLES_AT) - 1;
 
 /// A client program, by its `User-Agent`.
 struct Agent {
@@ -86,26 +87,17 @@ impl<K: Slot> Remotes<K> {
         }
     }
 
-    /// Sets the kind of listener of a connection.
-    pub(super) fn set_listener(&mut self, slot: K, role: ListenerRole) {
+    /// Sets what the listener of a connection serves, and whether it uses TLS.
+    pub(super) fn set_listener(&mut self, slot: K, roles: ListenerRoles, is_secure: bool) {
         let remote = &mut self.list[slot.raw() as usize];
-        remote.agent = match role {
-            ListenerRole::Clients => remote.agent & !ADMIN,
-            ListenerRole::Admin => remote.agent | ADMIN,
-        };
+        remote.agent &= !(MISSING_ROLES | SECURE);
+        remote.agent |= roles.missing() << ROLES_AT | if is_secure { SECURE } else { 0 };
     }
 
-    /// The kind of listener of a connection.
-    pub(super) fn listener(&self, slot: K) -> ListenerRole {
-        match self.list.get(slot.raw() as usize) {
-            Some(remote) if remote.agent & ADMIN != 0 => ListenerRole::Admin,
-            _ => ListenerRole::Clients,
-        }
-    }
-
-    /// Marks a connection as one with TLS.
-    pub(super) fn set_secure(&mut self, slot: K) {
-        self.list[slot.raw() as usize].agent |= SECURE;
+    /// What the listener of a connection serves.
+    pub(super) fn roles(&self, slot: K) -> ListenerRoles {
+        let missing = self.list.get(slot.raw() as usize).map_or(0, |remote| (remote.agent & MISSING_ROLES) >> ROLES_AT);
+        ListenerRoles::all_but(missing)
     }
 
     /// Whether a connection uses TLS.

@@ -299,7 +299,8 @@ fn monitoring_queries_return_counters_to_admins() {
         for name in ["monitoring:events", "monitoring:stats"] {
             assert_eq!(bob.refused(name, &json!({})).0, "FORBIDDEN");
         }
-        let page = ask(&server.address, "GET", "/metrics", &[], None);
+        let page =
+            ask(&server.address, "GET", "/metrics", &[&bearer(&token("root", &json!({ "role": "admin" })))], None);
         assert_eq!(page.status, 200);
         assert!(page.text().contains("\n# TYPE switchboard_connections gauge\nswitchboard_connections "));
     }

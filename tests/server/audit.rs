@@ -57,7 +57,8 @@ impl Audited {
     }
 
     fn metric(&self, name: &str) -> u64 {
-        let text = ask(&self.server.address, "GET", "/metrics", &[], None).text();
+        let line = bearer(&token("root", &json!({ "role": "admin" })));
+        let text = ask(&self.server.address, "GET", "/metrics", &[&line], None).text();
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("switchboard_{name} ")));
         line.expect("the metric").parse().expect("a number")
     }

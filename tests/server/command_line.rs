@@ -101,8 +101,9 @@ fn get(address: &str, path: &str, token: Option<&str>) -> (u16, String) {
 fn unread_log_blocks_no_client_and_its_lost_lines_are_counted() {
     let mut command = support::server::command(&["--set", "log.level=debug", "--shards", "1"], &[]);
     let server = support::server::Server::spawn(command.stderr(std::process::Stdio::piped()));
+    let root = support::http::bearer(&support::server::token("root", &serde_json::json!({ "role": "admin" })));
     let metric = || {
-        let page = support::http::ask(&server.address, "GET", "/metrics", &[], None).text();
+        let page = support::http::ask(&server.address, "GET", "/metrics", &[&root], None).text();
         let line = page.lines().find_map(|line| line.strip_prefix("switchboard_log_lines_dropped_total "));
         line.and_then(|count| count.parse::<u64>().ok()).expect("a count")
     };

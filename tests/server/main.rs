@@ -12,6 +12,7 @@ mod exposure;
 mod handshakes;
 mod hosts;
 mod limits;
+mod listeners;
 mod logging;
 mod malformed_input;
 mod notices;

@@ -31,7 +31,12 @@ fn client(server: &Server, user: &str) -> Client {
 }
 
 fn metrics(server: &Server) -> String {
-    let answer = Http::connect(&server.address).ask("GET", "/metrics", &[], None);
+    let answer = Http::connect(&server.address).ask(
+        "GET",
+        "/metrics",
+        &[&support::http::bearer(&token("root", &json!({ "role": "admin" })))],
+        None,
+    );
     String::from_utf8(answer.body).expect("text")
 }
 

@@ -446,7 +446,7 @@ impl Network {
 
     /// Sends the connections of a shard on their way that go to others.
     fn send_connections(&mut self, shard: usize) {
-        while let Some(Departure { slot, to, from, unread }) = self.shards[shard].departure() {
+        while let Some(Departure { slot, to, from, unread, .. }) = self.shards[shard].departure() {
             let at = self.slots[shard][slot.raw() as usize].take().expect("it was there");
             self.sockets[at].slot = None;
             let count = self.shards.len();

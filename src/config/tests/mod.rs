@@ -293,7 +293,7 @@ fn profile_changes_defaults_only() {
         loaded.check_serve().unwrap();
         let settings = loaded.settings;
         let listen = ["127.0.0.1", "::1"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
-        assert_eq!(settings.listen, listen, "{profile:?}");
+        assert_eq!(settings.listen, listen.map(ListenerSettings::from), "{profile:?}");
         // The documents' tokens have no `exp`, and signatures of unknown secrets.
         let takes_any_token = settings.auth.verify == Verify::None && !settings.auth.require_exp;
         assert_eq!((takes_any_token, settings.auth.guests), (profile != Meetings, profile == Meetings), "{profile:?}");

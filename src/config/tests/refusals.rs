@@ -85,7 +85,7 @@ fn invalid_value_names_its_variable_or_flag() {
         refusal(environment(&[("SWITCHBOARD_LISTEN", "7, [::1]:80")])),
         "SWITCHBOARD_LISTEN: listen: found \"7\", \
          expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, \
-         such as localhost:8090"
+         such as localhost:8090, or unix:/PATH, fd:NUMBER or fd:NAME"
     );
     assert_eq!(
         refusal(set(&["storage.durability=paper"])),
@@ -97,7 +97,7 @@ fn invalid_value_names_its_variable_or_flag() {
         refusal(SettingSources { flags, ..sources() }),
         "--listen: listen: found \"here\", \
          expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, \
-         such as localhost:8090\n\
+         such as localhost:8090, or unix:/PATH, fd:NUMBER or fd:NAME\n\
          --shards: shards: found -1, expected a whole number from 1 to 1024"
     );
 }
@@ -105,10 +105,15 @@ fn invalid_value_names_its_variable_or_flag() {
 /// One wrong value, as `--set` has it, for each kind of check; and what is said to it.
 const WRONG: &[(&str, &str)] = &[
     ("listen=[]", "found [], expected at least one address to listen on"),
+    (
+        "listen=unix:run/a,fd:3",
+        "found \"unix:run/a\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, such as localhost:8090, or unix:/PATH, fd:NUMBER or fd:NAME",
+    ),
+    ("listen=unix:/run/a,unix:/run/a", "found \"unix:/run/a\", expected each address once"),
     ("listen=[::1]:80,[::1]:80", "found \"[::1]:80\", expected each address once"),
     (
         "listen=7",
-        "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, such as localhost:8090",
+        "found \"7\", expected an address and a port, such as 127.0.0.1:8090 or [::1]:8090, or a host name of this machine and a port, such as localhost:8090, or unix:/PATH, fd:NUMBER or fd:NAME",
     ),
     ("client_url=app.example", "found \"app.example\", expected an address that begins with http:// or https://"),
     (

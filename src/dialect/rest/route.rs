@@ -49,6 +49,11 @@ impl RestRoute<'_> {
         }
     }
 
+    /// Whether it tells a supervisor how the server is, which every listener does.
+    pub fn is_probe(&self) -> bool {
+        matches!(self, Self::Health | Self::Ready)
+    }
+
     /// Whether it is a page for people.
     pub fn is_page(&self) -> bool {
         matches!(

@@ -1,12 +1,12 @@
 //! From a request's head to its answer: who may ask what, and the question that is put for it.
 
+mod probes;
+
 use crate::base::handle::ConnSlot;
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
 use crate::shard::log::Logging;
-use crate::shard::metrics::Metering;
 use crate::shard::sessions::EngineIo;
-use crate::shard::{ListenerRole, Options};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
@@ -14,23 +14,18 @@ use crate::base::time::{Now, http_date};
 use crate::base::{ids, limits};
 use crate::codec::api_key;
 use crate::codec::http::{self, Connection, RequestHead};
-use crate::codec::json::{self, Object};
 use crate::codec::ws;
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials::{HOST_SECRET_HEADER, TokenCarrier};
 use crate::connection::forwarded;
 use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
-use crate::connection::origins::Sender;
-use crate::dialect::exposition;
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
 use crate::domain::log_filter::LogFilterChange;
-use crate::domain::monitoring::assess;
 use crate::domain::op::{HostClaim, Op, Reply, RoomOp, UserOp};
 use crate::domain::query::PartialResult;
 use crate::domain::reject::{Code, Reject};
-use crate::message::redis;
 use crate::pages;
 use crate::shard::audit::{AuditedAction, RefusalCause};
 use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall, host_key};
@@ -159,7 +154,7 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Call(call) => call,
             RestRoute::Health => return Ok(Routed::Answered(self.health(now))),
             RestRoute::Ready => return Ok(Routed::Answered(self.ready())),
-            RestRoute::Metrics => return Ok(Routed::Answered(self.metrics_page(now))),
+            RestRoute::Metrics => return self.metrics(now, slot, head).map(Routed::Answered),
             RestRoute::Landing => return Ok(Routed::Answered(Answer::page(pages::LANDING, head))),
             RestRoute::CallPage => return Ok(Routed::Answered(Answer::page(pages::CALL, head))),
             RestRoute::TestFile => return file(pages::test_file(head.path()), head),
@@ -170,19 +165,8 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Asset(name) => return file(pages::asset(&name), head),
             RestRoute::ClientBundle(name) => return file(pages::client_bundle(&name), head),
         };
-        let sender = self.core.sender(now, slot, head);
-        if !sender.is_allowed() {
-            let reject = Reject::origin_refused();
-            self.core.call_refused(now, slot, head, &reject, RefusalCause::Origin);
-            return Err(reject.into());
-        }
-        let action = call.kind.action();
-        let address = self.core.client_address(now, slot, head);
-        let open = self.core.options.openness;
-        let identity =
-            self.identify(now, head, (sender, address), action.admits_guests(open)).inspect_err(|reject| {
-                self.core.call_refused(now, slot, head, reject, RefusalCause::of(reject));
-            })?;
+        let (action, open) = (call.kind.action(), self.core.options.openness);
+        let (identity, address) = self.identify(now, slot, head, action.admits_guests(open))?;
         action.check(&identity, open).inspect_err(|reject| {
             self.audit(call.kind.audited(), &identity, address, &call.parameter, Err(reject));
         })?;
@@ -204,39 +188,39 @@ impl<'a> RestAnswers<'a> {
         })))
     }
 
-    /// Whether the listener of a connection has a route.
-    fn is_served(&self, slot: ConnSlot, route: &RestRoute<'_>) -> bool {
-        match self.core.net.remotes.listener(slot) {
-            ListenerRole::Clients => {
-                let Options { has_admin_listener, openness, .. } = &*self.core.options;
-                !has_admin_listener || !route.is_for_operators(*openness)
-            }
-            ListenerRole::Admin => !route.is_page(),
-        }
-    }
-
     /// `scheme://host` of the server as the sender of a request knows it.
     fn site(&self, slot: ConnSlot, head: &RequestHead<'_>) -> String {
         forwarded::site(&self.core.net.addressed(slot, head))
     }
 
-    /// Who sends a request: its token's bearer, or a guest where guests may come.
+    /// Who sends a request, its token's bearer, or a guest where guests may come; and from where.
     fn identify(
         &mut self,
         now: Now,
+        slot: ConnSlot,
         head: &RequestHead<'_>,
-        (sender, address): (Sender, IpAddr),
         guests_may: bool,
-    ) -> Result<Identity, Reject> {
-        self.core.admission.check(now, address)?;
-        match self.core.net.token(head, sender) {
+    ) -> Result<(Identity, IpAddr), Reject> {
+        let sender = self.core.sender(now, slot, head);
+        if !sender.is_allowed() {
+            let reject = Reject::origin_refused();
+            self.core.call_refused(now, slot, head, &reject, RefusalCause::Origin);
+            return Err(reject);
+        }
+        let address = self.core.client_address(now, slot, head);
+        let admitted = self.core.admission.check(now, address);
+        let identity = admitted.and_then(|()| match self.core.net.token(head, sender) {
             Some((key, TokenCarrier::Header)) if api_key::is_key(&key) => self.core.verify_key(now, &key, address),
             Some((token, _)) => Ok(self.core.verify(&token, address, now)?.0),
             None if guests_may && self.core.options.guests => {
                 Ok(Identity::guest(&ids::random_word(&mut self.core.rng, 16)))
             }
             None => Err(Reject::new(Code::Unauthenticated, "A token is required")),
-        }
+        });
+        let identity = identity.inspect_err(|reject| {
+            self.core.call_refused(now, slot, head, reject, RefusalCause::of(reject));
+        })?;
+        Ok((identity, address))
     }
 
     /// Logs a call of an admin or a host.
@@ -272,46 +256,6 @@ impl<'a> RestAnswers<'a> {
             answer = answer.with("Access-Control-Allow-Headers", asked).with("Access-Control-Max-Age", "600");
         }
         answer
-    }
-
-    fn health(&mut self, now: Now) -> Answer {
-        let health = Metering::on(self.core).assess(now);
-        let mut body = Vec::new();
-        Object::begin(&mut body)
-            .string("status", health.level.as_str())
-            .string("version", env!("CARGO_PKG_VERSION"))
-            .number("uptimeSeconds", now.mono / 1000)
-            .list("issues", &health.issues, |out, issue| json::string(out, issue))
-            .list("recommendations", &health.recommendations, |out, advice| json::string(out, advice))
-            .end();
-        Answer::json(200, body)
-    }
-
-    fn metrics_page(&mut self, now: Now) -> Answer {
-        let (stats, metrics, vitals) = (
-            Metering::on(self.core).stats_of_all(now),
-            Metering::on(self.core).totals(now).metrics(),
-            Metering::on(self.core).vitals(now),
-        );
-        let mut text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
-        let endpoints: Vec<_> = self.core.options.hook_counters.iter().map(|counters| counters.read()).collect();
-        exposition::write_webhooks(&mut text, &endpoints);
-        let body = text.into_bytes().into();
-        let headers = vec![("Cache-Control", "no-store".to_owned())];
-        Answer { status: 200, content_type: exposition::CONTENT_TYPE, body, headers }
-    }
-
-    pub(super) fn ready(&self) -> Answer {
-        let mut body = Vec::new();
-        let status = match self.core.lost_redis() {
-            _ if self.core.net.is_draining => "draining",
-            None => "ready",
-            Some(redis::RedisState::ReadOnly) => "Redis takes no writes",
-            Some(redis::RedisState::Partial) => "a part of Redis is away",
-            Some(_) => "without Redis",
-        };
-        Object::begin(&mut body).string("status", status).end();
-        if status == "ready" { Answer::json(200, body) } else { Answer::json(503, body).with("Retry-After", "1") }
     }
 
     /// Sends the requests of a call whose body has come.

@@ -16,7 +16,7 @@ use crate::connection::http::{Http, Phase, RestRequest};
 use crate::dialect::rest::{RestRefusal, RestRouteFault};
 use crate::domain::reject::Reject;
 use crate::message::ShardNumber;
-use crate::shard::ListenerRole;
+use crate::shard::ListenerRoles;
 use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
 use crate::shard::waiting::Reading;
@@ -235,7 +235,7 @@ impl<'a> HttpRequests<'a> {
     fn check_place(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), RestRefusal> {
         self.check_address(now, slot, head)?;
         let is_for_clients = head.path() == "/ws" || self.core.net.application(head.path()).is_some();
-        if is_for_clients && self.core.net.remotes.listener(slot) == ListenerRole::Admin {
+        if is_for_clients && !self.core.net.remotes.roles(slot).serve(ListenerRoles::PUBLIC) {
             return Err(RestRouteFault::NotFound.into());
         }
         Ok(())
@@ -244,7 +244,7 @@ impl<'a> HttpRequests<'a> {
     /// operators: an admin that is blocked by mistake can undo it there.
     fn check_address(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), Reject> {
         let is_open = matches!(head.path(), "/healthz" | "/readyz")
-            || self.core.net.remotes.listener(slot) == ListenerRole::Admin
+            || !self.core.net.remotes.roles(slot).serve(ListenerRoles::PUBLIC)
             || !self.core.revocations.list().has_addresses();
         if is_open {
             return Ok(());

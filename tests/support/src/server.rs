@@ -1,7 +1,7 @@
 //! The real binary, started on a port of its own and stopped at the end of the test.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub use super::token::{SECRET, token};
@@ -46,27 +46,23 @@ impl Server {
 
     /// Starts what [`command`] made, as [`Server::start`] does.
     pub fn spawn(command: &mut Command) -> Self {
-        let (server, lines) = Self::spawn_and_read(command);
-        // The rest is read on, so that the server never waits for a reader.
-        std::thread::spawn(move || lines.for_each(drop));
-        server
+        Self::spawn_and_read(command, 0).0
     }
 
     /// Starts a server with a listener for operators; gives back the address of that listener, too.
     pub fn start_with_operators(arguments: &[&str]) -> (Self, String) {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--set", "listen_admin=127.0.0.1:0"]);
-        let (server, mut lines) = Self::spawn_and_read(&mut command(&arguments, &[]));
-        let second = lines.next().and_then(Result::ok).unwrap_or_default();
-        std::thread::spawn(move || lines.for_each(drop));
+        let (server, lines) = Self::spawn_and_read(&mut command(&arguments, &[]), 1);
+        let second = &lines[0];
         let plain = second.strip_prefix("for operators: http://");
         let operators = plain.or_else(|| second.strip_prefix("for operators: https://"));
         let operators = operators.unwrap_or_else(|| panic!("no listener for operators: {second:?}")).to_owned();
         (server, operators)
     }
 
-    /// Starts a server and reads its first line.
-    fn spawn_and_read(command: &mut Command) -> (Self, Lines<BufReader<ChildStdout>>) {
+    /// Starts what [`command`] made, as [`Server::start`] does, with as many further lines of its standard output.
+    pub fn spawn_and_read(command: &mut Command, count: usize) -> (Self, Vec<String>) {
         let mut child = command.spawn().expect("the server starts");
         let mut lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let first = lines.next().and_then(Result::ok).unwrap_or_default();
@@ -75,7 +71,11 @@ impl Server {
             let _ = child.kill();
             panic!("the server did not start: {first:?}");
         };
-        (Self { child, address: address.to_owned() }, lines)
+        let server = Self { child, address: address.to_owned() };
+        let further = lines.by_ref().map_while(Result::ok).take(count).collect();
+        // The rest is read on, so that the server never waits for a reader.
+        std::thread::spawn(move || lines.for_each(drop));
+        (server, further)
     }
 
     /// The process.

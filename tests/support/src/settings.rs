@@ -71,7 +71,6 @@ pub fn options() -> Options {
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },
         client_url: None,
-        has_admin_listener: false,
         ice: Ice::default(),
         rules: Arc::new(rules()),
         socket_io: SocketIo::default(),
