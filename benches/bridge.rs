@@ -144,6 +144,7 @@ impl BridgedNodes {
                     display_name: None,
                     media: MediaState::default(),
                     create: true,
+                    rewind: 0,
                 };
                 node.ask(Op::Room(room.clone(), RoomOp::Join(Box::new(join))));
             }

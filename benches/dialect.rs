@@ -50,6 +50,7 @@ fn joined(peers: u32) -> Joined {
         epoch: "k3j5xq2a".into(),
         seq: 4711,
         mode: ConnectionMode::P2p,
+        rewound: Vec::new(),
     }
 }
 

@@ -81,7 +81,7 @@ fn connection(slot: u32, rng: &mut Rng) -> ConnectionId {
 
 fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
     let (by, media) = (identity(at), MediaState::default());
-    RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create: true }))
+    RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 }))
 }
 
 fn media(connection: ConnectionId) -> RoomOp {

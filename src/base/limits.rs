@@ -138,6 +138,15 @@ pub const SESSION_TAKEN_MS: u64 = 60_000;
 /// Delay before a failed load of a user's direct messages is retried, in milliseconds.
 pub const DIRECTS_AGAIN_MS: u64 = 1_000;
 
+/// Last messages that a client can have with a join.
+pub const REWIND_MESSAGES: usize = 100;
+
+/// Messages that one request marks as delivered or read.
+pub const RECEIPTS_PER_REQUEST: usize = 100;
+
+/// Requests of a connection that wait for the last messages it joins with; another one is refused.
+pub const REWIND_WAITING: usize = 128;
+
 /// Missed messages per room sent to a recovered client; more are available through the history.
 pub const MISSED_MESSAGES: usize = 2_000;
 

@@ -14,7 +14,7 @@ use crate::base::display_name::name_fault;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::codec::json::{self, scan};
-use crate::domain::command::{MediaState, Opaque, Status};
+use crate::domain::command::{MediaState, Opaque, Receipted, Status};
 use crate::domain::history::PAGE_MAX;
 use crate::domain::reject::{Code, Reject};
 
@@ -192,6 +192,35 @@ pub(super) fn limit(value: Option<&str>) -> Result<Option<usize>, Reject> {
         Ok(Some(limit)) if range.contains(&limit) => Ok(Some(limit as usize)),
         Ok(None) => Ok(None),
         _ => Err(Reject::invalid(format!("limit must be a whole number from 1 to {PAGE_MAX}"))),
+    }
+}
+
+/// The number of last messages that a client wants with a join.
+pub(super) fn rewind(value: Option<&str>) -> Result<usize, Reject> {
+    match whole("rewind", value) {
+        Ok(count) if count.unwrap_or_default() <= limits::REWIND_MESSAGES as u64 => {
+            Ok(count.unwrap_or_default() as usize)
+        }
+        _ => Err(Reject::invalid(format!("rewind must be a whole number from 0 to {}", limits::REWIND_MESSAGES))),
+    }
+}
+
+/// The messages that a receipt is for: one of the fields `messageId`, `messageIds` and `upTo`.
+pub(super) fn receipted<'a>(
+    one: Option<&'a str>,
+    these: Option<&'a str>,
+    up_to: Option<&'a str>,
+) -> Result<Receipted<'a>, Reject> {
+    let most = limits::RECEIPTS_PER_REQUEST;
+    match (text("messageId", one)?, present(these), text("upTo", up_to)?) {
+        (Some(message), None, None) => Ok(Receipted::One(message)),
+        (None, None, Some(message)) => Ok(Receipted::UpTo(message)),
+        (None, Some(list), None) => match serde_json::from_str::<Vec<Cow<'a, str>>>(list) {
+            Ok(list) if (1..=most).contains(&list.len()) => Ok(Receipted::These(list)),
+            _ => Err(Reject::invalid(format!("messageIds must be a list of 1 to {most} strings"))),
+        },
+        (None, None, None) => Err(missing("messageId")),
+        _ => Err(Reject::invalid("A receipt has one of messageId, messageIds and upTo")),
     }
 }
 

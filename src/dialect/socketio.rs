@@ -242,6 +242,15 @@ pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
     }
 }
 
+/// Appends the event of a message of a room; no bytes if the dialect has no equivalent.
+pub fn message(out: &mut Vec<u8>, dialect: Dialect, message: &Message) {
+    match dialect {
+        Dialect::Notify => {}
+        Dialect::Colon => emit(out, dialect, |out| colon::message_new(out, message)),
+        Dialect::Camel => emit(out, dialect, |out| camel::new_message(out, message)),
+    }
+}
+
 /// Appends the first event of a connected peer; no bytes if the dialect has no greeting.
 pub fn greet(out: &mut Vec<u8>, dialect: Dialect, user: &str, socket: &str) {
     if dialect == Dialect::Notify {

@@ -68,12 +68,12 @@ pub enum Command<'a> {
         /// Whether the user types.
         is_typing: bool,
     },
-    /// Mark a message as delivered or read.
+    /// Mark messages as delivered or read.
     Receipt {
-        /// The message's room.
+        /// Their room.
         room: Cow<'a, str>,
-        /// The message's id.
-        message: Cow<'a, str>,
+        /// The messages.
+        messages: Receipted<'a>,
         /// Delivered or read.
         kind: ReceiptKind,
     },
@@ -231,6 +231,8 @@ pub struct Join<'a> {
     pub display_name: Option<Cow<'a, str>>,
     /// The media that the client sends.
     pub media: MediaState,
+    /// The number of last messages that the client wants.
+    pub rewind: usize,
 }
 
 /// A signaling message on its way to one peer.
@@ -370,6 +372,17 @@ impl Status {
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Online, Self::Away, Self::Busy, Self::Offline].into_iter().find(|status| status.as_str() == text)
     }
+}
+
+/// The messages that a receipt is for, by their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Receipted<'a> {
+    /// One message.
+    One(Cow<'a, str>),
+    /// Several.
+    These(Vec<Cow<'a, str>>),
+    /// One message and those before it.
+    UpTo(Cow<'a, str>),
 }
 
 /// A kind of receipt for a message.

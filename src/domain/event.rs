@@ -222,6 +222,8 @@ pub struct Joined {
     pub seq: u64,
     /// The way that media take between the callers.
     pub mode: ConnectionMode,
+    /// The last messages up to `seq`, if you asked for some.
+    pub rewound: Vec<Message>,
 }
 
 /// A connection's name in a room.

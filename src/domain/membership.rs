@@ -391,6 +391,7 @@ impl Room {
             epoch: self.log.epoch().clone(),
             seq: self.log.committed(),
             mode: call::mode(self),
+            rewound: Vec::new(),
         })
     }
 
@@ -475,6 +476,7 @@ impl Room {
                 display_name: None,
                 media: MediaState::default(),
                 create: false,
+                rewind: 0,
             };
             let joined = self.join(join, context)?;
             context.tell(connection, Event::Joined(joined));

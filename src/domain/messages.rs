@@ -8,10 +8,22 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message, PeerName};
-use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, SendMessage, Sent};
+use crate::domain::op::{AddressedEvent, Audience, MarkedMessages, OpContext, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
+use crate::domain::room::log::MessagesBefore;
+
+/// Messages of a receipt that are not recent, so that storage has to find them.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum OlderMessages {
+    /// These.
+    These(Vec<Uuid>),
+    /// Those before the recent ones.
+    Before(MessagesBefore),
+    /// This one and those before it.
+    UpTo(Uuid),
+}
 
 impl Room {
     /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
@@ -113,4 +125,37 @@ impl Room {
     pub(crate) fn user_of(&self, connection: ConnectionId) -> Result<Identity, Reject> {
         self.identify(connection, None, "peerId").map(|member| member.identity.clone())
     }
+}
+
+/// Marks those of several messages that are recent. The others are to be looked up in storage.
+pub(crate) fn mark_messages(
+    room: &mut Room,
+    connection: ConnectionId,
+    messages: &MarkedMessages,
+    kind: ReceiptKind,
+    context: &mut OpContext<'_>,
+) -> Result<OlderMessages, Reject> {
+    let by = room.user_of(connection)?;
+    let (recent, older) = match messages {
+        MarkedMessages::These(ids) => {
+            let is_recent = |id: &Uuid| room.log.seq_of(*id).is_some();
+            let (recent, older) = ids.iter().copied().partition::<Vec<Uuid>, _>(is_recent);
+            (recent, OlderMessages::These(older))
+        }
+        // Without history it is not known how far the user has come.
+        MarkedMessages::UpTo(last) if !room.log.is_kept(context.rules) => {
+            room.log.seq_of(*last).ok_or_else(Reject::message_not_found)?;
+            (vec![*last], OlderMessages::Before(None))
+        }
+        MarkedMessages::UpTo(last) => match room.log.unmarked_up_to(*last, &by, kind) {
+            Some((recent, older)) => (recent, OlderMessages::Before(older)),
+            None => return Ok(OlderMessages::UpTo(*last)),
+        },
+    };
+    for message in recent {
+        if let Some(sender) = room.log.mark(message, kind) {
+            room.mark(&sender, message, by.clone(), kind, context);
+        }
+    }
+    Ok(older)
 }

@@ -45,6 +45,11 @@ impl ReceiptCounts {
         self.known.insert((message, user, kind == ReceiptKind::Read))
     }
 
+    /// Whether a receipt is one of the last ones.
+    pub fn is_noted(&self, message: Uuid, user: Name, kind: ReceiptKind) -> bool {
+        self.known.contains(&(message, user, kind == ReceiptKind::Read))
+    }
+
     /// Keeps only the oldest messages, this number of them.
     pub fn truncate(&mut self, messages: usize) {
         self.known.clear();

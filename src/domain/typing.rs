@@ -268,6 +268,7 @@ mod tests {
                 display_name: None,
                 media: MediaState::default(),
                 create: true,
+                rewind: 0,
             };
             self.apply(RoomOp::Join(Box::new(join))).expect("it may join");
         }

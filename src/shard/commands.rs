@@ -7,15 +7,16 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::handle::{PeerKey, PeerSlot};
+use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::connection::conn::ConnStage;
 use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
-use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget};
+use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget, ReceiptKind, Receipted};
 use crate::domain::connection_mode::SFU;
 use crate::domain::event::Content;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{HostClaim, JoinRoom, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::op::{HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, RoomOp, SendMessage, UserOp};
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
@@ -89,9 +90,8 @@ impl<'a> Commands<'a> {
                 let op = RoomOp::SetTyping { connection, is_typing };
                 (OnReply::Refusal, Op::Room(self.core.rooms.name(&room), op))
             }
-            Command::Receipt { room, message, kind } => {
-                let op = RoomOp::MarkMessage { connection, message: message_id(&message)?, kind };
-                (OnReply::Refusal, Op::Room(self.core.rooms.name(&room), op))
+            Command::Receipt { room, messages, kind } => {
+                (OnReply::Refusal, Op::Room(self.core.rooms.name(&room), receipt(connection, &messages, kind)?))
             }
             Command::History { room, after, limit } => {
                 let wanted = HistoryRange { after, limit: limit.unwrap_or(PAGE_DEFAULT) };
@@ -225,6 +225,7 @@ impl<'a> Commands<'a> {
             display_name,
             media: join.media,
             create: self.creates_rooms(peer) && self.core.may_make_room(now, peer),
+            rewind: join.rewind,
         };
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
@@ -380,6 +381,18 @@ impl<'a> Commands<'a> {
 /// Seconds since 1970, as a connection keeps them: past 2106 counts as never.
 pub(super) fn seconds(at: u64) -> u32 {
     u32::try_from(at).unwrap_or(0)
+}
+
+/// The operation of a receipt. Of several messages, an id that is none is that of an unknown message.
+fn receipt(connection: ConnectionId, messages: &Receipted<'_>, kind: ReceiptKind) -> Result<RoomOp, Reject> {
+    let messages = match messages {
+        Receipted::One(message) => return Ok(RoomOp::MarkMessage { connection, message: message_id(message)?, kind }),
+        Receipted::These(list) => {
+            MarkedMessages::These(list.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect())
+        }
+        Receipted::UpTo(last) => MarkedMessages::UpTo(message_id(last)?),
+    };
+    Ok(RoomOp::MarkMessages { connection, messages, kind })
 }
 
 fn message_id(text: &str) -> Result<Uuid, Reject> {

@@ -194,11 +194,17 @@ impl<'a> Peers<'a> {
                 let ice = identity.map(|identity| self.core.options.ice.servers(identity, now));
                 let ice = ice.unwrap_or_else(|| "[]".to_owned());
                 self.core.net.send_raw(slot, |out| raw::joined(out, joined, &ice, to.raw(), now));
+                for message in &joined.rewound {
+                    self.core.net.send_raw(slot, |out| raw::message(out, message));
+                }
                 self.announce(peer, &joined.room);
             }
             PeerSlot::SocketIo(_) => {
                 self.announce(peer, &joined.room);
                 self.answer(now, peer, to, &SocketIoAnswer::Joined(joined));
+                for message in &joined.rewound {
+                    self.send_frames(peer, |out, dialect| dialects::message(out, dialect, message));
+                }
             }
         }
     }

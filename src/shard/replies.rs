@@ -232,7 +232,8 @@ impl<'a> Replies<'a> {
             self.core.note_room_of(peer, Some(joined.room.clone()));
         }
         let new_bytes = if is_new { NEW_ROOM_COST as usize * UNIT_BYTES } else { 0 };
-        self.core.charge_answer(now, peer, joined.peers.len() * 2 * MEMBER_BYTES + new_bytes);
+        let rewound: usize = joined.rewound.iter().map(|message| MEMBER_BYTES + message.content.bytes()).sum();
+        self.core.charge_answer(now, peer, joined.peers.len() * 2 * MEMBER_BYTES + new_bytes + rewound);
     }
 
     /// A membership has ended: the peer's own, or another one's.

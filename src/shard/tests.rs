@@ -315,6 +315,7 @@ fn the_greeting_comes_first_though_a_room_is_quicker_than_the_user() {
         epoch: "e".into(),
         seq: 0,
         mode: ConnectionMode::P2p,
+        rewound: Vec::new(),
     };
     harness.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
     harness.turn();

@@ -7,7 +7,7 @@ use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Status};
 use switchboard::domain::event::{Content, Event, LeaveCause, PeerName};
 use switchboard::domain::history::HistoryRange;
-use switchboard::domain::op::{JoinRoom, LogTerms, Op, Profile, Reply, RoomOp, SendMessage, UserOp};
+use switchboard::domain::op::{JoinRoom, LogTerms, MarkedMessages, Op, Profile, Reply, RoomOp, SendMessage, UserOp};
 use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
@@ -89,7 +89,8 @@ impl World {
     fn join(&mut self, number: usize, who: &str, peer: Option<&str>, create: bool) -> Result<Reply, Reject> {
         let (connection, by, peer) = (self.connection(number), user(who), peer.map(name));
         let media = MediaState::default();
-        self.act(number, RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create })))
+        let join = JoinRoom { connection, by, peer, display_name: None, media, create, rewind: 0 };
+        self.act(number, RoomOp::Join(Box::new(join)))
     }
 
     fn send(&mut self, number: usize, text: &str, named: Option<&str>) -> Result<Reply, Reject> {
@@ -252,7 +253,7 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         assert_eq!(world.sent(0, "missed"), 1);
         let by = user("bob");
         let (connection, media) = (world.connection(2), MediaState::default());
-        let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false };
+        let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false, rewind: 0 };
         let back = Returning { former: lost, join, epoch: joined.epoch, seq: joined.seq };
         let Ok(Reply::Returned(returned)) = world.act(2, RoomOp::Rejoin(Box::new(back))) else { panic!("it is back") };
         assert!(returned.recovered && returned.messages.len() == 1 && world.said.is_empty());
@@ -331,5 +332,75 @@ fn which_room_a_message_is_of_is_known_though_nobody_remembers_it() {
         };
         assert!(matches!(room_of(sent.id), Ok(Reply::RoomOf(room)) if room == name("room")));
         assert_eq!(code(room_of(uuid::Uuid::nil())), Code::MessageNotFound);
+    });
+}
+
+#[test]
+fn join_with_rewind_returns_last_messages_before_later_ones() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        (1..=5).for_each(|seq| assert_eq!(world.sent(0, "x"), seq));
+        let rewound = |world: &mut World, number: usize, rewind: usize| {
+            let (connection, media) = (world.connection(number), MediaState::default());
+            let by = user(&format!("u{number}"));
+            let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false, rewind };
+            match world.act(number, RoomOp::Join(Box::new(join))) {
+                Ok(Reply::Joined(joined)) => {
+                    let seqs = joined.rewound.iter().filter_map(|message| message.seq).collect::<Vec<_>>();
+                    (joined.seq, seqs)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(rewound(world, 1, 2), (5, vec![4, 5]));
+        assert_eq!(rewound(world, 1, 2), (5, vec![]), "a member has them already");
+        assert_eq!(rewound(world, 2, 100), (5, vec![1, 2, 3, 4, 5]));
+        assert_eq!(rewound(world, 3, 0), (5, vec![]));
+        assert_eq!(world.sent(1, "later"), 6);
+        assert_eq!(rewound(world, 4, 1), (6, vec![6]));
+    });
+}
+
+#[test]
+fn receipt_up_to_message_marks_unmarked_ones_of_others_before_it() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "bob", None, true).expect("they join");
+        let ids: Vec<uuid::Uuid> = (0..5)
+            .map(|at| match world.send(usize::from(at == 2), "x", None) {
+                Ok(Reply::Sent(sent)) => sent.id,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let kind = ReceiptKind::Read;
+        let mark = |world: &mut World, messages: MarkedMessages| {
+            let connection = world.connection(1);
+            world.act(1, RoomOp::MarkMessages { connection, messages, kind }).map(drop)
+        };
+        let read = |world: &mut World, message: uuid::Uuid| {
+            let connection = Some(world.connection(0));
+            match world.act(0, RoomOp::ReadReceipts { connection, message }) {
+                Ok(Reply::Marks(marks)) => marks.read.len(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let all = |world: &mut World| ids.iter().map(|id| read(world, *id)).collect::<Vec<_>>();
+        mark(world, MarkedMessages::UpTo(ids[1])).expect("it is noted");
+        assert_eq!(all(world), [1, 1, 0, 0, 0]);
+        // After a restart the embedded owner knows no recent message: storage finds them.
+        world.owner.restart(&rules());
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "bob", None, true).expect("they join");
+        mark(world, MarkedMessages::UpTo(ids[3])).expect("it is noted");
+        assert_eq!(all(world), [1, 1, 0, 1, 0], "not the own one, and not the later one");
+        mark(world, MarkedMessages::These([uuid::Uuid::nil(), ids[4]].into())).expect("it is noted");
+        assert_eq!(all(world), [1, 1, 0, 1, 1]);
+        assert_eq!(
+            mark(world, MarkedMessages::UpTo(uuid::Uuid::nil())).expect_err("unknown").code,
+            Code::MessageNotFound
+        );
+        let connection = world.connection(2);
+        let messages = MarkedMessages::UpTo(ids[0]);
+        assert_eq!(code(world.act(2, RoomOp::MarkMessages { connection, messages, kind })), Code::NotInRoom);
     });
 }

@@ -10,8 +10,8 @@ use switchboard::domain::connection_mode::{ConnectionMode, SFU, WantedMode};
 use switchboard::domain::event::Content;
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp, SendMessage,
-    UsersPage,
+    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp,
+    SendMessage, UsersPage,
 };
 use switchboard::domain::record::Retention;
 use switchboard::domain::recovery::Returning;
@@ -98,7 +98,7 @@ impl Chooser<'_> {
         let display_name = self.coin().then(|| "Display ü \"quoted\"".into());
         let (audio, screen, sfu) = (self.coin(), self.pick(5) == 0, self.pick(4) != 0);
         let media = MediaState { audio, video: false, screen, sfu };
-        JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0 }
+        JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0, rewind: 0 }
     }
 
     /// A user, sometimes with a host secret.
@@ -163,6 +163,14 @@ impl Chooser<'_> {
             26 | 27 => {
                 let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };
                 RoomOp::MarkMessage { connection, message: self.message(), kind }
+            }
+            38 => {
+                let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };
+                let messages = match self.coin() {
+                    true => MarkedMessages::UpTo(self.message()),
+                    false => MarkedMessages::These([self.message(), self.message()].into()),
+                };
+                RoomOp::MarkMessages { connection, messages, kind }
             }
             28 | 29 => {
                 let after = self.coin().then(|| self.pick(20) as u64);

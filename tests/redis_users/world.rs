@@ -258,6 +258,7 @@ impl World {
             display_name: None,
             media: MediaState::default(),
             create: true,
+            rewind: 0,
         };
         let joined = self.ask(node, Op::Room(room.into(), RoomOp::Join(Box::new(join))));
         assert!(matches!(joined, Ok(Reply::Joined(_))), "{joined:?}");

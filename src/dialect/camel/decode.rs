@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    self, body, display_name, extra, fields, flag, label, limit, media, name, required, status, text,
+    self, body, display_name, extra, fields, flag, label, limit, media, name, receipted, required, rewind, status, text,
 };
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
@@ -42,6 +42,9 @@ fields! {
     is_typing = "isTyping",
     status = "status",
     message_id = "messageId",
+    message_ids = "messageIds",
+    up_to = "upTo",
+    rewind = "rewind",
     last_message_id = "lastMessageId",
     limit = "limit",
 }
@@ -73,8 +76,8 @@ fn command<'a>(
         }
         RequestName::PresenceUpdate => status(fields.status).map(Command::SetStatus),
         RequestName::ReadReceipt => {
-            let message = required("messageId", text("messageId", fields.message_id)?)?;
-            Ok(Command::Receipt { room: room()?, message, kind: ReceiptKind::Read })
+            let messages = receipted(fields.message_id, fields.message_ids, fields.up_to)?;
+            Ok(Command::Receipt { room: room()?, messages, kind: ReceiptKind::Read })
         }
         RequestName::SyncMessages => {
             let (room, limit) = (room()?, limit(fields.limit)?);
@@ -103,6 +106,7 @@ fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<
         peer: name("peerId", fields.peer_id)?,
         display_name: display_name(fields.display_name)?,
         media: media(fields.media_state)?.unwrap_or_default(),
+        rewind: rewind(fields.rewind)?,
     }))
 }
 
@@ -130,7 +134,7 @@ mod tests {
     use super::*;
     use crate::dialect::events::samples::{self, heard};
     use crate::dialect::notify;
-    use crate::domain::command::Status;
+    use crate::domain::command::{Receipted, Status};
 
     fn asked(packet: &str) -> Result<DecodedRequest<'_>, RequestFault> {
         heard(packet, |name, arguments| decode(name, arguments, 16))
@@ -148,7 +152,13 @@ mod tests {
     fn each_request_is_read_to_the_letter() {
         let join = |peer: Option<&'static str>| {
             let peer = peer.map(Cow::from);
-            Command::Join(Join { room: "room-id".into(), peer, display_name: None, media: Default::default() })
+            Command::Join(Join {
+                room: "room-id".into(),
+                peer,
+                display_name: None,
+                media: Default::default(),
+                rewind: 0,
+            })
         };
         assert_eq!(command(r#"2["joinRoom","room-id"]"#), join(None));
         assert_eq!(command(r#"2["joinRoom",{"roomId":"room-id","peerId":"p"}]"#), join(Some("p")));
@@ -157,8 +167,11 @@ mod tests {
         let typing = Command::Typing { room: "room-id".into(), is_typing: true };
         assert_eq!(command(r#"2["typingIndicator",{"roomId":"room-id","isTyping":true}]"#), typing);
         assert_eq!(command(r#"2["presenceUpdate",{"status":"busy"}]"#), Command::SetStatus(Status::Busy));
-        let message = "message-id".into();
-        let read = Command::Receipt { room: "room-id".into(), message, kind: ReceiptKind::Read };
+        let messages = Receipted::One("message-id".into());
+        let read = Command::Receipt { room: "room-id".into(), messages, kind: ReceiptKind::Read };
+        let up_to = Receipted::UpTo("message-id".into());
+        let read_all = Command::Receipt { room: "room-id".into(), messages: up_to, kind: ReceiptKind::Read };
+        assert_eq!(command(r#"2["readReceipt",{"upTo":"message-id","roomId":"room-id"}]"#), read_all);
         assert_eq!(command(r#"2["readReceipt",{"messageId":"message-id","roomId":"room-id"}]"#), read);
         assert_eq!(command(r#"2["heartbeat"]"#), Command::Ping);
         let sync = Command::Sync { room: "room-id".into(), after: "last".into(), limit: Some(50) };

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    body, display_name, extra, fields, flag, label, media, name, present, required, status, text, whole,
+    body, display_name, extra, fields, flag, label, media, name, present, receipted, required, rewind, status, text,
+    whole,
 };
 use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
@@ -77,6 +78,9 @@ fields! {
     media_state = "mediaState",
     is_typing = "isTyping",
     message_id = "messageId",
+    message_ids = "messageIds",
+    up_to = "upTo",
+    rewind = "rewind",
     status = "status",
     user_id = "userId",
     recovery_token = "recoveryToken",
@@ -103,8 +107,8 @@ fn command<'a>(
     let fields: Fields<'_> = events::fields_of(request.name(), &mut arguments)?;
     let room = || name("chatId", fields.chat_id).and_then(|room| required("chatId", room));
     let receipt = |kind| {
-        let message = required("messageId", text("messageId", fields.message_id)?)?;
-        Ok(Command::Receipt { room: room()?, message, kind })
+        let messages = receipted(fields.message_id, fields.message_ids, fields.up_to)?;
+        Ok(Command::Receipt { room: room()?, messages, kind })
     };
     match request {
         RequestName::JoinChat => Ok(Command::Join(Join {
@@ -112,6 +116,7 @@ fn command<'a>(
             peer: name("peerId", fields.peer_id)?,
             display_name: display_name(fields.display_name)?,
             media: media(fields.media_state)?.unwrap_or_default(),
+            rewind: rewind(fields.rewind)?,
         })),
         RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None, secret: None }),
         RequestName::MessageSend => {

@@ -37,7 +37,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Media { .. } | Event::Receipt { .. } => return false,
         // The user has other connections in the room.
         Event::PeerJoined { is_first: false, .. } | Event::PeerLeft { is_last: false, .. } => return false,
-        Event::Message(sent) => emit_object(out, "message:new", |object| message(object, sent)),
+        Event::Message(message) => message_new(out, message),
         Event::Direct(direct) => events::direct(out, direct),
         Event::Typing { room, by, is_typing, .. } => emit_object(out, "user:typing", |object| {
             object.string("chatId", room).string("userId", by.user()).string("username", by.username());
@@ -109,6 +109,11 @@ pub fn room_online<'a>(
             object.list("onlineUsers", users, here);
         }
     });
+}
+
+/// `message:new`: a message of a room, as it is sent or as it was.
+pub fn message_new(out: &mut Vec<u8>, sent: &Message) {
+    emit_object(out, "message:new", |object| message(object, sent));
 }
 
 /// `message:sent`: to the connection that sent a message, once the message is committed.

@@ -15,8 +15,8 @@ mod tests;
 
 pub use decode::{DecodedRequest, RequestFault, RequestName, decode};
 pub use encode::{
-    encode, error, heartbeat, message_sent, queued_messages, recovered, recovery_token, room_joined, room_left,
-    room_online, users_online,
+    encode, error, heartbeat, message_new, message_sent, queued_messages, recovered, recovery_token, room_joined,
+    room_left, room_online, users_online,
 };
 pub use query_results::query_result;
 pub use views::{OnlineUserView, PrivateUserView, SessionView, TypistView, UserStatusView};

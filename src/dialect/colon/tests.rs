@@ -8,7 +8,7 @@ use super::*;
 use crate::base::time::Now;
 use crate::dialect::events::samples::{self, MESSAGE, MESSAGE_ID, NOW, heard, told, written};
 use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
-use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind, Status};
+use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind, Receipted, Status};
 use crate::domain::event::{Event, LeaveCause};
 use crate::domain::op::Sent;
 
@@ -38,7 +38,7 @@ fn here() -> OnlineUserView<'static> {
 #[test]
 fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     let room = || "chat-uuid".into();
-    let join = Join { room: room(), peer: None, display_name: None, media: Default::default() };
+    let join = Join { room: room(), peer: None, display_name: None, media: Default::default(), rewind: 0 };
     assert_eq!(command(r#"2["join:chat",{"chatId":"chat-uuid"}]"#), Command::Join(join));
     assert_eq!(
         command(r#"2["leave:chat",{"chatId":"chat-uuid"}]"#),
@@ -71,8 +71,11 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     assert_eq!(command(r#"2["message:typing",{"chatId":"chat-uuid","isTyping":false}]"#), typing);
     for (name, kind) in [("delivered", ReceiptKind::Delivered), ("read", ReceiptKind::Read)] {
         let packet = format!(r#"2["message:{name}",{{"messageId":"message-uuid","chatId":"chat-uuid"}}]"#);
-        let message = "message-uuid".into();
-        assert_eq!(command(&packet), Command::Receipt { room: room(), message, kind });
+        let messages = Receipted::One("message-uuid".into());
+        assert_eq!(command(&packet), Command::Receipt { room: room(), messages, kind });
+        let packet = format!(r#"2["message:{name}",{{"messageIds":["a","b"],"chatId":"chat-uuid"}}]"#);
+        let messages = Receipted::These(vec!["a".into(), "b".into()]);
+        assert_eq!(command(&packet), Command::Receipt { room: room(), messages, kind });
     }
     let status = r#"2["message:delivery-status",{"messageId":"message-uuid","chatId":"chat-uuid"}]"#;
     assert_eq!(command(status), Command::Receipts { room: room(), message: "message-uuid".into() });

@@ -72,6 +72,7 @@ pub(crate) fn joined() -> Joined {
         epoch: "k3j5xq2a".into(),
         seq: 7,
         mode: ConnectionMode::P2p,
+        rewound: Vec::new(),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
-    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, required,
-    sfu, status, text, whole,
+    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, receipted,
+    required, rewind, sfu, status, text, whole,
 };
 use crate::domain::command::{
     Command, Draft, Has, HostAction, Join, MediaState, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo,
@@ -61,6 +61,9 @@ fields! {
     status = "status",
     is_typing = "isTyping",
     message_id = "messageId",
+    message_ids = "messageIds",
+    up_to = "upTo",
+    rewind = "rewind",
     token = "token",
     client_message_id = "clientMessageId",
     after = "after",
@@ -126,8 +129,8 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         }))
     };
     let receipt = |kind| {
-        let message = required("messageId", text("messageId", fields.message_id)?)?;
-        Ok(Command::Receipt { room: room()?, message, kind })
+        let messages = receipted(fields.message_id, fields.message_ids, fields.up_to)?;
+        Ok(Command::Receipt { room: room()?, messages, kind })
     };
     let host = |action| {
         let secret = label("hostSecret", fields.host_secret)?;
@@ -185,6 +188,7 @@ fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reje
         peer: name("peerId", fields.peer_id)?,
         display_name: display_name(fields.display_name)?,
         media: MediaState { sfu, ..media },
+        rewind: rewind(fields.rewind)?,
     }))
 }
 
@@ -267,7 +271,7 @@ mod tests {
         let media = MediaState { audio: true, ..MediaState::default() };
         assert_eq!(request.id, Some("7"));
         let peer = Some("péer".into());
-        let join = Join { room: "abc123".into(), peer, display_name: Some("John Doe".into()), media };
+        let join = Join { room: "abc123".into(), peer, display_name: Some("John Doe".into()), media, rewind: 0 };
         assert_eq!(request.command, Command::Join(join));
     }
 

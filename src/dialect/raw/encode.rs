@@ -260,7 +260,8 @@ pub fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
     end(&mut object, None, now);
 }
 
-fn message(out: &mut Vec<u8>, message: &Message) {
+/// A message of a room.
+pub fn message(out: &mut Vec<u8>, message: &Message) {
     let mut object = begin(out, "message");
     object.plain("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = message.seq {

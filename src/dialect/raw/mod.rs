@@ -8,6 +8,6 @@ mod encode;
 
 pub use decode::{RawFault, RawRequest, decode, decode_as};
 pub use encode::{
-    authenticated, connect, disconnect, encode, error, history, host_action, joined, left, mode_changed, pong,
+    authenticated, connect, disconnect, encode, error, history, host_action, joined, left, message, mode_changed, pong,
     receipts, relayed, resumed, sent,
 };

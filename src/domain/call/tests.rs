@@ -99,7 +99,8 @@ impl Fixture {
 
     fn join(&mut self, number: u32, media: MediaState) -> Result<Reply, Code> {
         let (connection, by, peer) = (id(number), identity(number), Some(name(number)));
-        self.apply(RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create: true })))
+        let join = JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 };
+        self.apply(RoomOp::Join(Box::new(join)))
     }
 
     fn leave(&mut self, number: u32) {
@@ -257,7 +258,7 @@ fn media_server_cannot_be_joined_as_a_peer() {
     let mut call = Fixture::new(ModeRules::OFF);
     let (connection, by, peer) = (id(0), identity(0), Some(SFU.into()));
     let media = MediaState::default();
-    let join = JoinRoom { connection, by, peer, display_name: None, media, create: true };
+    let join = JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 };
     assert_eq!(call.apply(RoomOp::Join(Box::new(join))).err(), Some(Code::PeerIdTaken));
 }
 

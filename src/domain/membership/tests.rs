@@ -226,6 +226,7 @@ impl RoomFixture {
                 display_name: None,
                 media: MediaState::default(),
                 create: false,
+                rewind: 0,
             }))),
             RoomAction::Leave { connection, name } => {
                 let peer = name.and_then(Naming::name);

@@ -95,6 +95,15 @@ pub enum RoomOp {
         /// Delivered or read.
         kind: ReceiptKind,
     },
+    /// Marks several messages as delivered or read.
+    MarkMessages {
+        /// The connection of the receiver.
+        connection: ConnectionId,
+        /// The messages.
+        messages: MarkedMessages,
+        /// Delivered or read.
+        kind: ReceiptKind,
+    },
     /// Reads earlier messages.
     ReadHistory {
         /// The requesting connection, which must be a member; absent for a backend.
@@ -192,6 +201,25 @@ impl RoomOp {
         matches!(self, Self::Create { .. } | Self::Update { adopts: true, .. })
     }
 
+    /// The member's connection that asks for it.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Join(join) => Some(join.connection),
+            Self::RelaySignal(signal) => Some(signal.connection),
+            Self::Send(message) => message.publisher.is_none().then_some(message.connection),
+            Self::Leave { connection, .. }
+            | Self::SetMedia { connection, .. }
+            | Self::ReportFailure { connection, .. }
+            | Self::SetTyping { connection, .. }
+            | Self::ListTypists { connection }
+            | Self::MarkMessage { connection, .. }
+            | Self::MarkMessages { connection, .. }
+            | Self::ReadSince { connection, .. } => Some(*connection),
+            Self::ReadHistory { connection, .. } | Self::ReadReceipts { connection, .. } => *connection,
+            _ => None,
+        }
+    }
+
     /// Whether it is of an application's backend, which need not be a member.
     pub fn is_of_backend(&self) -> bool {
         match self {
@@ -274,6 +302,18 @@ pub struct JoinRoom {
     pub media: MediaState,
     /// Whether a room that does not exist is created.
     pub create: bool,
+    /// The number of last messages that it gets.
+    pub rewind: usize,
+}
+
+/// See [`RoomOp::MarkMessages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MarkedMessages {
+    /// These; those that the room does not know are passed over.
+    These(Box<[Uuid]>),
+    /// This one and those before it of other users, back to one that the user has marked before, at most
+    /// [`limits::RECEIPTS_PER_REQUEST`].
+    UpTo(Uuid),
 }
 
 /// See [`RoomOp::RelaySignal`].

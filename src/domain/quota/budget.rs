@@ -12,7 +12,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
 use crate::domain::client_query::ClientQuery;
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Receipted};
 use crate::domain::quota::{WINDOW_MS, source};
 use crate::domain::reject::{Code, Reject};
 
@@ -50,6 +50,8 @@ pub fn cost_of(command: &Command<'_>) -> u32 {
         Command::Ping | Command::Echo(_) => 0,
         Command::SetStatus(_) | Command::Resume { .. } => WIDE,
         Command::Ask(query) => cost_of_query(query),
+        Command::Receipt { messages: Receipted::These(messages), .. } => SMALL + messages.len() as u32 / 5,
+        Command::Receipt { messages: Receipted::UpTo(_), .. } => 5,
         _ => SMALL,
     }
 }

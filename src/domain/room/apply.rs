@@ -45,6 +45,7 @@ impl Room {
             RoomOp::Rejoin(back) => self.rejoin(*back, context).map(|returned| Reply::Returned(Box::new(returned))),
             // The owner carries these out: they need storage or a deadline.
             RoomOp::StartGrace { .. }
+            | RoomOp::MarkMessages { .. }
             | RoomOp::ReadHistory { .. }
             | RoomOp::ReadSince { .. }
             | RoomOp::ReadReceipts { .. }

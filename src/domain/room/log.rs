@@ -20,6 +20,9 @@ enum RoomRecordState {
     Stored,
 }
 
+/// Messages from a sequence number on backwards, and their number, if there are any.
+pub(crate) type MessagesBefore = Option<(u64, usize)>;
+
 pub(crate) struct RoomLog {
     /// The run of the log that `seq` counts in.
     epoch: Name,
@@ -166,6 +169,33 @@ impl RoomLog {
         let at = self.recent.iter().rposition(|(id, _)| *id == message)?;
         self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
         Some(self.recent[at].1.clone())
+    }
+
+    /// The recent messages of a receipt for one and those before it: those of other users, back to one that the user has
+    /// marked. If there is no such one among the recent messages, the last older message and the number of those it may be
+    /// for, too. `None`: the message is not recent.
+    pub(in crate::domain) fn unmarked_up_to(
+        &self,
+        last: Uuid,
+        by: &Identity,
+        kind: ReceiptKind,
+    ) -> Option<(Vec<Uuid>, MessagesBefore)> {
+        let at = self.recent.iter().rposition(|(id, _)| *id == last)?;
+        let known = self.tally.as_deref();
+        let is_known = |id: Uuid| known.is_some_and(|known| known.is_noted(id, by.user_name(), kind));
+        let mut unmarked = Vec::new();
+        for (id, sender) in self.recent.range(..=at).rev().take(limits::RECEIPTS_PER_REQUEST) {
+            if sender.user() == by.user() {
+                continue;
+            }
+            if is_known(*id) {
+                return Some((unmarked, None));
+            }
+            unmarked.push(*id);
+        }
+        let left = limits::RECEIPTS_PER_REQUEST.saturating_sub(at + 1);
+        let older = self.seq - self.recent.len() as u64;
+        Some((unmarked, (left > 0 && older > 0).then_some((older, left))))
     }
 
     /// Notes a receipt, unless it is one of the last ones.

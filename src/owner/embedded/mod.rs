@@ -9,8 +9,10 @@ mod direct_messages;
 mod idempotency;
 mod loading;
 mod outbox;
+mod receipts;
 mod rest_quotas;
 mod revocations;
+mod rewind;
 mod room_log;
 mod room_ops;
 mod rooms;
@@ -422,6 +424,13 @@ impl Parts<'_> {
             StorageRequest::Receipt { room, connection, message, kind } => {
                 let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), result);
                 turn.reply_unless_later(outcome);
+            }
+            StorageRequest::ReceiptsUpTo { room, connection, kind } => {
+                let reply = receipts::last_found(turn, room, (connection, kind), result);
+                turn.reply(reply);
+            }
+            StorageRequest::ReceiptsBefore { room, connection, kind } => {
+                receipts::found(rooms, turn, &room, (connection, kind), result);
             }
             StorageRequest::Load { room } => rooms.room_found(turn, room, result),
             StorageRequest::Missed(missed) => rooms.missed_found(turn, missed, result),

@@ -17,6 +17,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::message::storage::{
     MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageQuery, StorageReply, Unavailable,
 };
+use crate::owner::embedded::rewind;
 use crate::owner::embedded::rooms::{RoomStore, room_at};
 use crate::owner::embedded::storage_requests::{MissedMessages, StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{OpOutcome, Turn};
@@ -159,13 +160,16 @@ impl RoomStore {
             return self.act(turn, place, RoomOp::Rejoin(back));
         }
         let (room, messages, since) = (room.id.clone(), Vec::new(), Vec::new());
-        let missed = MissedMessages { room, back, messages, until, since, is_cancelled: false };
+        let missed = MissedMessages { room, back, messages, until, since, behind: None, is_cancelled: false };
         request_missed(turn, Box::new(missed));
         Ok(None)
     }
 
     /// The result of [`StorageRequest::Missed`]: requests more, or makes the connection a member.
     pub(super) fn missed_found(&mut self, turn: &mut Turn<'_>, mut missed: Box<MissedMessages>, result: StorageResult) {
+        if missed.behind.is_some() {
+            return rewind::rewound(self, turn, *missed, result);
+        }
         let next = missed.last_seq() + 1;
         if let Ok(StorageReply::Page(Some(page))) = result
             && !missed.is_cancelled
@@ -179,7 +183,7 @@ impl RoomStore {
                 return request_missed(turn, missed);
             }
         }
-        let MissedMessages { room, back, mut messages, until, since, is_cancelled } = *missed;
+        let MissedMessages { room, back, mut messages, until, since, is_cancelled, .. } = *missed;
         messages.extend(since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until)));
         let from = back.seq;
         let op = RoomOp::Rejoin(back);

@@ -17,6 +17,8 @@ use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::loading::refused;
+use crate::owner::embedded::receipts;
+use crate::owner::embedded::rewind;
 use crate::owner::embedded::rooms::{RoomStore, hook_closed, log_idle_end, room_at};
 use crate::owner::embedded::storage_requests::{StorageRequest, StorageResult};
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, Turn};
@@ -52,6 +54,7 @@ impl RoomStore {
             }
             op => op,
         };
+        let Some(op) = turn.core.requests.hold_behind_join(&name, op, turn.to)? else { return Ok(None) };
         let place = self.open(turn, &name, &op)?;
         let room = room_at(&mut self.rooms, place);
         if room.is_closing && room.members.is_empty() && (op.is_arrival() || op.may_make()) {
@@ -80,6 +83,10 @@ impl RoomStore {
             RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit)),
             RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message),
             RoomOp::MarkMessage { connection, message, kind } => self.receipt(turn, place, connection, (message, kind)),
+            RoomOp::MarkMessages { connection, messages, kind } => {
+                receipts::mark(self, turn, place, connection, (&messages, kind))
+            }
+            RoomOp::Join(join) if join.rewind > 0 => rewind::join(self, turn, place, join),
             RoomOp::RelaySignal(signal) => self.relay(turn, place, signal),
             RoomOp::ListUsers { by, page } => self.roster(place, &by, &page),
             RoomOp::Rejoin(back) => self.rejoin(turn, place, back),

@@ -9,13 +9,15 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::HistoryRange;
 use crate::domain::monitoring::PresenceStats;
-use crate::domain::op::AddressedEvent;
+use crate::domain::op::{AddressedEvent, RoomOp};
 use crate::domain::recovery::Returning;
+use crate::domain::reject::Reject;
 use crate::message::Requester;
 use crate::message::storage::{StorageReply, Unavailable};
 use crate::owner::embedded::commit_barrier::count_out;
@@ -34,9 +36,13 @@ pub(super) enum StorageRequest {
     RoomOf,
     /// The sender of a message that has been received or read.
     Receipt { room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
+    /// The last one of the messages that have been received or read.
+    ReceiptsUpTo { room: Name, connection: ConnectionId, kind: ReceiptKind },
+    /// The messages that have been received or read.
+    ReceiptsBefore { room: Name, connection: ConnectionId, kind: ReceiptKind },
     /// An unloaded room.
     Load { room: Name },
-    /// The messages that a recovered connection has missed.
+    /// The messages that a recovered connection has missed, or the last ones, which a joining connection wants.
     Missed(Box<MissedMessages>),
     /// Whether storage knows the offline user that a direct message is for.
     Recipient { user: Name, by: Identity, content: Content },
@@ -64,6 +70,9 @@ pub(super) struct MissedMessages {
     pub(super) until: u64,
     /// The messages published since.
     pub(super) since: Vec<Arc<Message>>,
+    /// For a connection that joins: the requests that it has sent since, which wait until it is a member. `None` for one that
+    /// returns.
+    pub(super) behind: Option<Vec<(Option<Requester>, RoomOp)>>,
     /// The connection has ended.
     pub(super) is_cancelled: bool,
 }
@@ -114,6 +123,28 @@ impl StorageRequests {
     pub(super) fn cancel_return(&mut self, room: &Name, connection: ConnectionId) {
         let of_connection = |missed: &&mut MissedMessages| missed.back.join.connection == connection;
         self.missed_of(room).filter(of_connection).for_each(|missed| missed.is_cancelled = true);
+    }
+
+    /// Holds an operation of a connection that is about to join, so that its requests keep their order; otherwise returns it.
+    pub(super) fn hold_behind_join(
+        &mut self,
+        room: &Name,
+        op: RoomOp,
+        to: Option<Requester>,
+    ) -> Result<Option<RoomOp>, Reject> {
+        if self.missed.is_empty() {
+            return Ok(Some(op));
+        }
+        let Some(connection) = op.connection() else { return Ok(Some(op)) };
+        let joins = |missed: &&mut MissedMessages| missed.back.join.connection == connection && !missed.is_cancelled;
+        match self.missed_of(room).filter(joins).find_map(|missed| missed.behind.as_mut()) {
+            Some(behind) if behind.len() >= limits::REWIND_WAITING => Err(Reject::overloaded()),
+            Some(behind) => {
+                behind.push((to, op));
+                Ok(None)
+            }
+            None => Ok(Some(op)),
+        }
     }
 
     /// Adds the messages among published events to those that returning connections have missed.

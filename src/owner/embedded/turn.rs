@@ -146,6 +146,13 @@ impl Turn<'_> {
         }
     }
 
+    /// Does further work of an operation that no reply waits for.
+    pub(super) fn without_reply(&mut self, work: impl FnOnce(&mut Self)) {
+        let to = self.to.take();
+        work(self);
+        self.to = to;
+    }
+
     pub(super) fn reply_unless_later(&mut self, outcome: OpOutcome) {
         if let Some(reply) = outcome.transpose() {
             self.reply(reply);

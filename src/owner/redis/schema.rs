@@ -104,6 +104,7 @@ lua_constants! {
     RECEIPTED_MESSAGES = limits::RECEIPTED_MESSAGES_PER_ROOM as u64;
     REPEAT_MS = limits::REPEAT_MS;
     REPEATED_PUBLICATION_MS = limits::REPEATED_PUBLICATION_MS;
+    RECEIPTS_PER_REQUEST = limits::RECEIPTS_PER_REQUEST as u64;
     PAGE_BYTES = limits::PAGE_BYTES as u64;
     PARTICIPANTS_MAX = limits::PARTICIPANTS_PER_ROOM as u64;
     // Missed messages, or missed events, in one answer.

@@ -104,6 +104,8 @@ scripts! { ALL:
     LIST_TYPISTS = room "list_typists";
     /// [`crate::domain::op::RoomOp::MarkMessage`].
     MARK_MESSAGE = room "mark_message";
+    /// [`crate::domain::op::RoomOp::MarkMessages`].
+    MARK_MESSAGES = room "mark_messages";
     /// [`crate::domain::op::RoomOp::ReadHistory`].
     READ_HISTORY = room "read_history";
     /// [`crate::domain::op::RoomOp::ReadSince`].

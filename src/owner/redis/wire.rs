@@ -408,6 +408,9 @@ pub(super) struct WireJoinView {
     /// The other members, or a sample of them.
     #[serde(rename = "l")]
     members: Vec<WireMember>,
+    /// The last messages that were asked for.
+    #[serde(rename = "rw", default)]
+    rewound: Vec<WireMessage>,
 }
 
 impl WireJoinView {
@@ -425,6 +428,7 @@ impl WireJoinView {
             epoch: (*self.epoch).into(),
             seq: self.seq,
             mode: mode(self.is_sfu == 1),
+            rewound: self.rewound.into_iter().map(|message| message.into_history(room)).collect(),
         }
     }
 }

@@ -186,7 +186,7 @@ impl<'a> Resume<'a> {
         let id = if peer.socketio().is_some() { RequestId::SocketIo(Default::default()) } else { RequestId::Raw(None) };
         let Position { room, peer, display_name, media, .. } = position;
         let shown = Box::new(Appearance { peer: peer.clone(), display_name: display_name.clone(), media });
-        let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false };
+        let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false, rewind: 0 };
         let returning = Returning { former, join, epoch, seq };
         let request = PendingRequest::new(connection, id, OnReply::Rejoined { room: room.clone(), shown });
         self.core.send(request, Op::Room(room, RoomOp::Rejoin(Box::new(returning))));

@@ -65,6 +65,7 @@ impl Harness {
             epoch: epoch.into(),
             seq: 0,
             mode: ConnectionMode::P2p,
+            rewound: Vec::new(),
         };
         self.shard.handle_message(NOW, ShardMessage::Deliver { to, event: Event::Joined(Box::new(joined)) });
         self.turn();

@@ -7,10 +7,11 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::{Content, Message};
-use crate::domain::history::PAGE_MAX;
+use crate::domain::history::{HistoryRange, PAGE_MAX};
 use crate::domain::hook::HookKind;
 use crate::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, Profile, ProfileChange, RelaySignal, RoomOp, SendMessage, message_id,
+    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, RelaySignal, RoomOp, SendMessage,
+    message_id,
 };
 use crate::domain::recovery::Returning;
 use crate::domain::signaling::load_ms;
@@ -129,11 +130,12 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         RoomOp::MarkMessage { connection, message, kind } => {
             (&scripts::MARK_MESSAGE, RoomCall::Done, encode_mark(connection, message, kind))
         }
+        RoomOp::MarkMessages { connection, messages, kind } => {
+            (&scripts::MARK_MESSAGES, RoomCall::Done, encode_marks(connection, &messages, kind))
+        }
         RoomOp::ReadHistory { connection, wanted } => {
-            let after = optional_number(wanted.after);
-            let connection = any_id(connection);
-            let arguments = vec![connection, after, number(wanted.limit.min(PAGE_MAX) as u64)];
-            (&scripts::READ_HISTORY, RoomCall::History { is_upward: wanted.after.is_some() }, arguments)
+            let call = RoomCall::History { is_upward: wanted.after.is_some() };
+            (&scripts::READ_HISTORY, call, encode_range(connection, wanted))
         }
         RoomOp::ReadSince { connection, after, limit } => {
             let arguments = vec![id(connection), text(after.to_string()), number(limit.min(PAGE_MAX) as u64)];
@@ -173,8 +175,24 @@ fn failure(connection: ConnectionId, peer: &Name) -> Vec<Bytes> {
 }
 
 fn encode_mark(connection: ConnectionId, message: uuid::Uuid, kind: ReceiptKind) -> Vec<Bytes> {
-    let kind = if kind == ReceiptKind::Read { "read" } else { "delivered" };
-    vec![id(connection), text(message.to_string()), text(kind)]
+    vec![id(connection), text(message.to_string()), text(mark_name(kind))]
+}
+
+fn encode_marks(connection: ConnectionId, messages: &MarkedMessages, kind: ReceiptKind) -> Vec<Bytes> {
+    let (is_up_to, messages) = match messages {
+        MarkedMessages::These(messages) => (false, &**messages),
+        MarkedMessages::UpTo(last) => (true, std::slice::from_ref(last)),
+    };
+    let own = [id(connection), text(mark_name(kind)), flag(is_up_to)];
+    own.into_iter().chain(messages.iter().map(|message| text(message.to_string()))).collect()
+}
+
+fn encode_range(connection: Option<ConnectionId>, wanted: HistoryRange) -> Vec<Bytes> {
+    vec![any_id(connection), optional_number(wanted.after), number(wanted.limit.min(PAGE_MAX) as u64)]
+}
+
+fn mark_name(kind: ReceiptKind) -> &'static str {
+    if kind == ReceiptKind::Read { "read" } else { "delivered" }
 }
 
 fn encode_change(
@@ -256,7 +274,8 @@ fn member(join: &JoinRoom) -> Bytes {
 fn encode_join(turn: &mut OwnerTurn<'_>, join: &JoinRoom) -> Vec<Bytes> {
     let epoch = text(random_word(&mut turn.node.rng, EPOCH_CHARS));
     let has_host = turn.node.rules.joined_have_host;
-    vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch, flag(has_host)]
+    let rewind = number(join.rewind as u64);
+    vec![member(join), admin(&join.by), flag(join.by.roles().guest), flag(join.create), epoch, flag(has_host), rewind]
 }
 
 fn encode_return(pending: &PendingReturn) -> Vec<Bytes> {
@@ -315,6 +334,7 @@ fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[Co
         display_name: None,
         media: MediaState::default(),
         create: false,
+        rewind: 0,
     };
     let members = connections.iter().map(|connection| member(&join(connection)));
     [user(by), admin(by)].into_iter().chain(members).collect()
