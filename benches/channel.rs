@@ -77,7 +77,7 @@ fn answer(mut receiver: ReceivingThread, back: &ChannelSender) {
 fn hops(criterion: &mut Criterion) {
     let message = RoomMessage {
         room: "standup".into(),
-        packed: Arc::new(EncodedEvent { raw: Box::new([0; 341]), seq: 0, droppable: false, for_peers: None }),
+        packed: Arc::new(EncodedEvent { raw: Box::new([0; 341]), seq: 0, at: 0, droppable: false, for_peers: None }),
     };
     let question = || ThreadMessage::Shard(ShardMessage::Drain { window_ms: 1 });
     let mut group = criterion.benchmark_group("channel");

@@ -154,6 +154,11 @@ impl<K: Slot, T> Slots<K, T> {
         self.slab.get_mut(slot.raw() as usize)
     }
 
+    /// Size of the table in memory, in bytes.
+    pub fn table_bytes(&self) -> usize {
+        self.slab.capacity() * size_of::<T>()
+    }
+
     /// Whether there is an entry at a slot.
     pub fn contains(&self, slot: K) -> bool {
         self.slab.contains(slot.raw() as usize)

@@ -228,3 +228,6 @@ pub const NOTICE_MS: u64 = 60_000;
 
 /// Dead letters of webhooks in one list.
 pub const DEAD_LETTERS_LISTED: usize = 100;
+
+/// Messages of a turn whose way is timed for the metrics; bounds the memory that their times take.
+pub const PUBLICATIONS_TIMED: usize = 4096;

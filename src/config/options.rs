@@ -104,6 +104,7 @@ impl Settings {
             origins: self.origins(),
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
+            process: Default::default,
             refused_files: || "",
             client_url: self.client_url.first().cloned(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },

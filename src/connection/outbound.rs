@@ -139,6 +139,11 @@ impl Outbound {
         Segment { start, end: self.bytes.len() as u32, droppable: false }
     }
 
+    /// Size of its buffers in memory, in bytes.
+    pub fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.shares.capacity() * size_of::<Share>()
+    }
+
     /// Appends a segment to the share of the connection in `slot`.
     pub fn push(&mut self, slot: u32, queue: &mut Queue, segment: Segment) {
         if segment.is_empty() {

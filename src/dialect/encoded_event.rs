@@ -19,6 +19,8 @@ pub struct EncodedEvent {
     pub raw: Box<[u8]>,
     /// The sequence number, if it is a message of a room; else 0.
     pub seq: u64,
+    /// When it was accepted, in milliseconds since 1970, if it is a message; else 0.
+    pub at: u64,
     /// Whether it may be dropped for a connection that cannot keep up.
     pub droppable: bool,
     /// The same for Socket.IO peers, if there may be any among the receivers.
@@ -50,11 +52,11 @@ impl EncodedEvent {
         let raw = draft.as_slice().into();
         draft.clear();
         draft.shrink_to(DRAFT_BYTES);
-        let seq = match event {
-            Event::Message(message) => message.seq.unwrap_or(0),
-            _ => 0,
+        let (seq, at) = match event {
+            Event::Message(message) => (message.seq.unwrap_or(0), message.at),
+            _ => (0, 0),
         };
-        Self { raw, seq, droppable: event.droppable(), for_peers: None }
+        Self { raw, seq, at, droppable: event.droppable(), for_peers: None }
     }
 
     /// Adds the encodings for Socket.IO peers.

@@ -39,6 +39,9 @@ pub enum Dialect {
 /// All namespaces.
 pub const NAMESPACES: [&str; 2] = [socketio::MAIN, "/chat"];
 
+/// Their names, by number.
+pub const DIALECT_NAMES: [&str; DIALECTS] = [Dialect::Notify.name(), Dialect::Colon.name(), Dialect::Camel.name()];
+
 /// The number of dialects.
 pub const DIALECTS: usize = 3;
 
@@ -55,7 +58,7 @@ impl Dialect {
     }
 
     /// Its name.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Notify => "notify",
             Self::Colon => "colon",

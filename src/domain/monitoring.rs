@@ -8,18 +8,22 @@ mod connection_monitor;
 mod counters;
 mod frequency_sketch;
 mod health;
+mod histogram;
 mod journal;
 mod recent_counts;
 mod shard_stats;
 mod stats;
+mod telemetry;
 
 pub use connection_monitor::{ConnectionMonitor, Counted, MonitoredClient, OverviewParts};
 pub use counters::{Counters, Figures, Metrics, ShardFigures, Totals};
 pub use frequency_sketch::{FREQUENT_KEPT, FrequencySketch};
 pub use health::{BackendState, HealthReport, Level, Load, Vitals, assess};
+pub use histogram::{AllocatorBytes, Durations, LONG_US, ProcessFigures, SHORT_US};
 pub use journal::{INCIDENTS_KEPT, Incident, IncidentJournal, USER_AGENT_BYTES, newest, shortened};
 pub use shard_stats::Stats;
 pub use stats::{MessageStats, PresenceStats, SessionStats};
+pub use telemetry::{DEPARTURES, HeldBytes, LISTENERS, STATUSES, TRANSPORTS, Telemetry, Traffic};
 
 use std::net::IpAddr;
 

@@ -59,6 +59,35 @@ pub enum Code {
 }
 
 impl Code {
+    /// All codes, in the order of their numbers.
+    pub const ALL: [Self; 25] = [
+        Self::BadJson,
+        Self::InvalidMessage,
+        Self::UnknownType,
+        Self::UnsupportedData,
+        Self::Unauthenticated,
+        Self::TokenExpired,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::RoomNotFound,
+        Self::RoomExists,
+        Self::RoomFull,
+        Self::RoomClosed,
+        Self::NotInRoom,
+        Self::PeerNotFound,
+        Self::PeerIdTaken,
+        Self::PeerMismatch,
+        Self::UserNotFound,
+        Self::ConnectionNotFound,
+        Self::MessageNotFound,
+        Self::MessageTooLarge,
+        Self::RateLimited,
+        Self::RecoveryFailed,
+        Self::StorageUnavailable,
+        Self::Overloaded,
+        Self::Internal,
+    ];
+
     /// The code as text.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -217,5 +246,16 @@ impl Reject {
 impl fmt::Display for Reject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code.as_str(), self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn list_of_codes_has_each_at_its_number() {
+        assert_eq!(Code::ALL.len(), Code::Internal as usize + 1, "Internal is the last one");
+        assert!(Code::ALL.iter().enumerate().all(|(number, code)| *code as usize == number));
     }
 }

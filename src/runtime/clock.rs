@@ -16,6 +16,11 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
+    /// Microseconds since the start.
+    pub fn micros(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
     /// One reading of both clocks.
     pub fn now(&self) -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

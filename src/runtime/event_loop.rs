@@ -144,8 +144,10 @@ impl EventLoop {
         while is_counted || undrained.load(Ordering::Acquire) > 0 {
             self.wait(&mut events)?;
             // After the wait: all decisions of a turn use the same time, and none is older than its input.
-            let now = self.clock.now();
+            let (now, began) = (self.clock.now(), self.clock.micros());
             self.turn(now, &mut events)?;
+            let us = self.clock.micros().saturating_sub(began);
+            self.shard.turn_ended(self.sockets.traffic(), us, now.wall + us / 1_000);
             connections.store(self.shard.connections(), Ordering::Relaxed);
             if is_counted && self.shard.is_drained() {
                 is_counted = false;
@@ -407,7 +409,7 @@ impl EventLoop {
         let config = tls.as_ref().map(|tls| tls.config());
         // Otherwise small messages would wait for the acknowledgement of earlier ones (RFC 896).
         let _ = stream.set_nodelay(true);
-        match self.shard.accepted_by(now, remote, has_proxy_header) {
+        match self.shard.accepted_by(now, remote, roles, has_proxy_header) {
             Ok(slot) => {
                 self.shard.set_listener(slot, roles, is_secure);
                 let session = config.map(|config| TlsSession::new(config, self.shard.expects_proxy_header(slot)));

@@ -18,5 +18,6 @@ pub mod server;
 mod service_manager;
 mod sockets;
 pub mod storage;
+mod timings;
 pub mod tls;
 pub mod webhooks;

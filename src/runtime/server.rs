@@ -32,7 +32,7 @@ use crate::runtime::service_manager::ServiceManager;
 use crate::runtime::storage::{self, OpenError, Opened, OutboxOptions, Storage, StorageHandle, StorageLocation};
 use crate::runtime::tls::{TlsAcceptor, TlsFiles};
 use crate::runtime::webhooks::{PreparedWebhooks, WebhookOptions, Webhooks};
-use crate::runtime::{entropy, listener, log_writer, memory};
+use crate::runtime::{entropy, listener, log_writer, memory, timings};
 use crate::shard::{Options, Shard};
 
 /// Everything a server is started with.
@@ -133,6 +133,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let options = Arc::new(Options {
         memory: memory::load,
         lost_log_lines: log_writer::dropped_lines,
+        process: timings::read,
         hook_counters: webhooks.counters().into(),
         refused_files: reload::refused,
         node: backend.node(),
@@ -502,7 +503,7 @@ impl Server {
         }
         // Before the shards get their options: they look at the level of the log then.
         reader.adopted();
-        let Options { node, memory, lost_log_lines, refused_files, .. } = *self.options;
+        let Options { node, memory, lost_log_lines, process, refused_files, .. } = *self.options;
         let Options { operator_notices, hook_counters, .. } = &*self.options;
         let outlives_process = self.options.rules.outlives_process;
         let rules = Arc::new(RoomRules { outlives_process, ..(*options.rules).clone() });
@@ -511,6 +512,7 @@ impl Server {
             node,
             memory,
             lost_log_lines,
+            process,
             refused_files,
             operator_notices,
             hook_counters,

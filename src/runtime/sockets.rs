@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use crate::base::handle::{ConnSlot, Slot};
+use crate::domain::monitoring::Traffic;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::tls::{self, TlsSession, TlsSockets, transmit};
 use crate::shard::{Gone, TurnedAway, Wire};
@@ -51,6 +52,7 @@ pub(super) struct Sockets {
     /// Whether the kernel has reported input that has not been read to its end, by slot.
     readable: Vec<bool>,
     tls: TlsSockets,
+    traffic: Traffic,
 }
 
 /// A socket, and the TLS on it.
@@ -73,7 +75,13 @@ pub(super) enum ReadOutcome {
 
 impl Sockets {
     pub(super) fn new(permits: ConnectionPermits) -> Self {
-        Self { permits, by_slot: Vec::new(), readable: Vec::new(), tls: TlsSockets::default() }
+        let traffic = Traffic::default();
+        Self { permits, by_slot: Vec::new(), readable: Vec::new(), tls: TlsSockets::default(), traffic }
+    }
+
+    /// Bytes and calls since the start.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic
     }
 
     pub(super) fn permits(&self) -> &ConnectionPermits {
@@ -134,6 +142,15 @@ impl Sockets {
     /// Reads once into `buffer`. A read that does not fill the buffer has emptied the socket: the kernel reports the next
     /// input (epoll(7), question 9), so no second call is needed to find that out.
     pub(super) fn read(&mut self, slot: ConnSlot, buffer: &mut [u8]) -> ReadOutcome {
+        let outcome = self.read_once(slot, buffer);
+        if let ReadOutcome::Bytes(count) | ReadOutcome::Last(count) = outcome {
+            self.traffic.reads += 1;
+            self.traffic.received_bytes += count as u64;
+        }
+        outcome
+    }
+
+    fn read_once(&mut self, slot: ConnSlot, buffer: &mut [u8]) -> ReadOutcome {
         let Self { by_slot, tls, .. } = self;
         let Some(stream) = stream_at(by_slot, slot) else { return ReadOutcome::Nothing };
         if let Some(mut session) = tls.of(slot.raw() as usize) {
@@ -158,12 +175,15 @@ fn stream_at(by_slot: &[Option<TcpStream>], slot: ConnSlot) -> Option<&TcpStream
 
 impl Wire for Sockets {
     fn write(&mut self, slot: ConnSlot, bytes: &[u8]) -> Result<usize, Gone> {
-        let Self { by_slot, tls, .. } = self;
+        let Self { by_slot, tls, traffic, .. } = self;
         let stream = stream_at(by_slot, slot).ok_or(Gone)?;
-        match tls.of(slot.raw() as usize) {
+        let written = match tls.of(slot.raw() as usize) {
             None => transmit(stream, bytes),
             Some(mut session) => session.write(stream, bytes),
-        }
+        }?;
+        traffic.writes += u64::from(written > 0);
+        traffic.sent_bytes += written as u64;
+        Ok(written)
     }
 
     fn half_close(&mut self, slot: ConnSlot) {

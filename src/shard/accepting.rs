@@ -10,6 +10,7 @@ use crate::codec::proxy::{self, ProxiedClient};
 use crate::connection::conn::{Conn, ConnStage};
 use crate::connection::forwarded::is_trusted;
 use crate::domain::reject::{Code, Reject};
+use crate::shard::ListenerRoles;
 use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
 use crate::shard::http::HttpRequests;
@@ -41,6 +42,7 @@ impl<'a> Accept<'a> {
         &mut self,
         now: Now,
         remote: SocketAddr,
+        roles: ListenerRoles,
         has_proxy_header: bool,
     ) -> Result<ConnSlot, TurnedAway> {
         if !self.core.sockets.admits(remote.ip(), &self.core.channels) {
@@ -50,6 +52,7 @@ impl<'a> Accept<'a> {
             return Err(TurnedAway::Address);
         }
         let slot = self.insert(now, remote.ip(), true).ok_or(TurnedAway::Full)?;
+        self.core.stats.telemetry.accepted[roles.label()] += 1;
         let rules = &self.core.options.allowances;
         if has_proxy_header && is_trusted(remote.ip(), &rules.trusted_proxies) {
             self.core.net.conns[slot].stage = ConnStage::ProxyHeader(Vec::new());

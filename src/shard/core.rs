@@ -20,7 +20,7 @@ use crate::connection::credentials;
 use crate::connection::forwarded::client_address;
 use crate::connection::origins::Sender;
 use crate::domain::access::{Identity, Roles, TokenMark};
-use crate::domain::monitoring::Stats;
+use crate::domain::monitoring::{HeldBytes, Stats, Telemetry};
 use crate::domain::op::{Op, Reply, RoomOp, Scope};
 use crate::domain::quota::Budgets;
 use crate::domain::reject::{Code, Reject};
@@ -72,6 +72,8 @@ pub(super) struct Core {
     pub(super) metrics: ShardMetrics,
     pub(super) audit: AuditLog,
     pub(super) stats: Stats,
+    /// When the messages that this turn writes were accepted, in milliseconds since 1970.
+    pub(super) published: Vec<u64>,
     pub(super) sockets: SocketCounts,
     pub(super) idlest: Idlest,
     pub(super) makers: Makers,
@@ -113,6 +115,7 @@ impl Core {
             metrics: ShardMetrics::new(shards, seed, now),
             audit: AuditLog::default(),
             stats: Stats::default(),
+            published: Vec::new(),
             sockets,
             idlest: Idlest::default(),
             makers: Makers::default(),
@@ -402,8 +405,26 @@ impl Core {
             users: self.owner.users(),
             asks: self.requests.len(),
             listened_rooms: self.rooms.len(),
+            telemetry: Telemetry { held: self.held_bytes(), ..self.stats.telemetry },
             ..self.stats
         }
+    }
+
+    /// Memory by owner.
+    fn held_bytes(&self) -> HeldBytes {
+        let sessions = &self.net.sessions;
+        HeldBytes {
+            connections: self.net.conns.table_bytes() as u64,
+            sessions: (sessions.list.table_bytes() + sessions.peers.table_bytes()) as u64,
+            output: (self.net.outbound.held_bytes() + self.net.cork.capacity()) as u64,
+            recovery: self.recovery.departed.bytes() as u64,
+        }
+    }
+
+    /// A connection becomes a WebSocket.
+    pub(super) fn note_upgraded(&mut self, now: Now, slot: ConnSlot) {
+        let accepted_at = self.net.remotes.connected_at(slot, now);
+        self.stats.telemetry.upgraded(now.wall.saturating_sub(accepted_at));
     }
 
     /// Panics, naming the invariant, unless the components agree with each other.

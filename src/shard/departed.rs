@@ -93,7 +93,7 @@ impl DepartedSessions {
         debug_assert!(self.logs.iter().is_sorted_by_key(|log| log.began.mono), "invariant: the oldest log comes first");
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         self.logs.iter().map(|log| log.bytes.len() + 5 * log.places.capacity()).sum()
     }
 }

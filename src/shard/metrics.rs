@@ -260,6 +260,7 @@ impl Metering<'_> {
                     Line { event: "connected", address, request, ..Line::default() },
                 );
             }
+            self.core.stats.telemetry.arrivals[self.dialect_of(peer)] += 1;
             self.core.metrics.connected(now, visitor);
         }
     }
@@ -287,7 +288,15 @@ impl Metering<'_> {
             (departing.reason(), departing.is_abnormal() && !is_draining),
             now.wall.saturating_sub(connected_at),
         );
+        self.core.stats.telemetry.departures[self.dialect_of(peer)] += 1;
+        self.core.stats.telemetry.departed[departing.label()] += 1;
         self.core.metrics.disconnected(now, visitor, connected_at, departing);
+    }
+
+    /// The number of a peer's dialect, 0 for `raw`.
+    fn dialect_of(&self, peer: PeerKey) -> usize {
+        let dialect = |slot| self.core.net.sessions.peers.get(slot).map(|peer| usize::from(peer.dialect.number()));
+        peer.socketio().and_then(dialect).unwrap_or_default()
     }
 
     /// A request of an attached client was refused.

@@ -63,6 +63,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
 use crate::connection::conn::ConnStage;
+use crate::domain::monitoring::Traffic;
 use crate::domain::revocation::RevocationChange;
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, ShardNumber};
@@ -96,7 +97,7 @@ impl Shard {
     /// The shard does not take it on, and the socket is to be closed.
     pub fn accepted(&mut self, now: Now, remote: SocketAddr) -> Result<ConnSlot, TurnedAway> {
         let has_proxy_header = self.core.options.allowances.proxy_protocol;
-        self.accepted_by(now, remote, has_proxy_header)
+        self.accepted_by(now, remote, ListenerRoles::ALL, has_proxy_header)
     }
 
     /// As [`Shard::accepted`], by a listener of which trusted proxies begin with a header of the PROXY protocol or not.
@@ -107,9 +108,16 @@ impl Shard {
         &mut self,
         now: Now,
         remote: SocketAddr,
+        roles: ListenerRoles,
         has_proxy_header: bool,
     ) -> Result<ConnSlot, TurnedAway> {
-        Accept::on(&mut self.core).accepted(now, remote, has_proxy_header)
+        Accept::on(&mut self.core).accepted(now, remote, roles, has_proxy_header)
+    }
+
+    /// A turn of the event loop has ended: the sockets' traffic since the start, how many microseconds it took, and the time.
+    pub fn turn_ended(&mut self, traffic: Traffic, us: u64, wall: u64) {
+        let waited_ms = self.core.published.drain(..).map(|at| wall.saturating_sub(at));
+        self.core.stats.telemetry.turn_ended(traffic, us, waited_ms);
     }
 
     /// Sets what the listener of a connection serves, and whether the connection uses TLS: its client then addresses the

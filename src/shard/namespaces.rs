@@ -288,7 +288,7 @@ impl<'a> Namespacing<'a> {
     /// Refuses a client a namespace. When it might connect in a moment its session is closed instead: it tries again by itself
     /// then, with the secret for recovery, and does not when it is refused.
     fn refuse_peer(&mut self, now: Now, at: SessionSlot, space: NamespaceIndex, reject: &Reject) {
-        self.core.stats.refusals += 1;
+        self.core.stats.refused(reject);
         if reject.is_passing() {
             return EngineIo::on(self.core).close(now, at, Reason::ServerClose);
         }

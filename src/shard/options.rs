@@ -15,6 +15,7 @@ use crate::connection::websocket::{Heartbeat, SignalRate};
 use crate::domain::access::Identity;
 use crate::domain::hook::counters::HookCounters;
 use crate::domain::monitoring::Load;
+use crate::domain::monitoring::ProcessFigures;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
@@ -45,6 +46,8 @@ pub struct Options {
     pub memory: fn() -> Load,
     /// Number of log lines that were dropped.
     pub lost_log_lines: fn() -> u64,
+    /// What belongs to the process and to none of its shards.
+    pub process: fn() -> ProcessFigures,
     /// Figures of the endpoints of webhooks.
     pub hook_counters: Arc<[Arc<HookCounters>]>,
     /// Files that were changed and are refused, by name; empty if there are none.
@@ -214,6 +217,11 @@ impl ListenerRoles {
     /// Whether a role is among them.
     pub fn serve(self, role: Self) -> bool {
         self.0 & role.0 != 0
+    }
+
+    /// The place of the first of them among [`crate::domain::monitoring::LISTENERS`].
+    pub(super) fn label(self) -> usize {
+        if self.serve(Self::PUBLIC) { 0 } else { 2 - usize::from(self.serve(Self::ADMIN)) }
     }
 
     /// Those roles that are not among them, as three bits.

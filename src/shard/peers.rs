@@ -61,6 +61,17 @@ impl Departing {
         }
     }
 
+    /// Its place among [`crate::domain::monitoring::DEPARTURES`].
+    pub(super) fn label(self) -> usize {
+        match self {
+            Self::Lost => 0,
+            Self::Goodbye | Self::Quit => 1,
+            Self::Left => 2,
+            Self::Removed => 3,
+            Self::Superseded => 4,
+        }
+    }
+
     /// Whether neither side has ended the connection on purpose.
     pub(super) fn is_abnormal(self) -> bool {
         matches!(self, Self::Lost | Self::Left)
@@ -171,7 +182,7 @@ impl<'a> Peers<'a> {
 
     /// Tells a peer that its request was refused.
     pub(super) fn refuse(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, reject: &Reject) {
-        self.core.stats.refusals += 1;
+        self.core.stats.refused(reject);
         Metering::on(self.core).note_refused(now, peer, reject);
         if self.core.metrics.log.has_details() {
             Logging::on(self.core).refused(now, peer, to, reject);

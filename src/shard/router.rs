@@ -1,6 +1,7 @@
 //! Routes inputs of connections, and messages of other shards, to their handlers.
 
 use crate::base::handle::{ConnSlot, PeerKey};
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::base::wheel::tick;
 use crate::connection::conn::{CloseState, ConnStage};
@@ -153,8 +154,11 @@ impl<'a> Router<'a> {
                 Peers::on(self.core).deliver_durable(now, to, user, direct);
             }
             ShardMessage::Publish { room, except, packed } => {
-                let Core { net, rooms, recovery, stats, .. } = &mut *self.core;
+                let Core { net, rooms, recovery, stats, published, .. } = &mut *self.core;
                 stats.published += 1;
+                if packed.at != 0 && published.len() < limits::PUBLICATIONS_TIMED {
+                    published.push(packed.at);
+                }
                 rooms.publish(&room, net.key_of(except), &packed, net, &mut recovery.returns);
             }
             ShardMessage::Close { room, packed } => {

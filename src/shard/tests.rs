@@ -65,6 +65,7 @@ fn options() -> Options {
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
+        process: Default::default,
         hook_counters: Arc::default(),
         refused_files: || "",
         notices: Notices::UPON_REQUEST,

@@ -302,7 +302,9 @@ fn monitoring_queries_return_counters_to_admins() {
         let page =
             ask(&server.address, "GET", "/metrics", &[&bearer(&token("root", &json!({ "role": "admin" })))], None);
         assert_eq!(page.status, 200);
-        assert!(page.text().contains("\n# TYPE switchboard_connections gauge\nswitchboard_connections "));
+        assert!(
+            page.text().contains("\n# TYPE switchboard_connections gauge\nswitchboard_connections{dialect=\"raw\"} ")
+        );
     }
 }
 

@@ -15,6 +15,7 @@ mod limits;
 mod listeners;
 mod logging;
 mod malformed_input;
+mod metrics;
 mod notices;
 mod portable_json;
 mod presence;

@@ -1,5 +1,8 @@
 //! Counters and sizes of one shard.
 
+use super::telemetry::Telemetry;
+use crate::domain::reject::Reject;
+
 /// A shard's counters and sizes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -45,9 +48,17 @@ pub struct Stats {
     pub asks: usize,
     /// Rooms with members on this shard.
     pub listened_rooms: usize,
+    /// Counters by label, traffic and durations.
+    pub telemetry: Telemetry,
 }
 
 impl Stats {
+    /// Counts a refused request.
+    pub fn refused(&mut self, reject: &Reject) {
+        self.refusals += 1;
+        self.telemetry.refusals[reject.code as usize] += 1;
+    }
+
     /// Adds the counts of another shard.
     pub fn add(&mut self, other: &Self) {
         self.accepted += other.accepted;
@@ -71,5 +82,6 @@ impl Stats {
         self.users += other.users;
         self.asks += other.asks;
         self.listened_rooms += other.listened_rooms;
+        self.telemetry.add(&other.telemetry);
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use redis::aio::ConnectionLike;
 use redis::{
@@ -25,6 +26,7 @@ use crate::runtime::bridge::backoff::Backoff;
 use crate::runtime::bridge::cluster_state::ClusterWatch;
 use crate::runtime::bridge::connection::{REPLY_TIMEOUT, RedisConnection};
 use crate::runtime::bridge::server::name_of_server;
+use crate::runtime::timings::REDIS_EXCHANGES;
 
 /// Commands in one batch; a bound on the time that the first one waits for the others.
 const BATCH_MAX: usize = 1_024;
@@ -224,7 +226,9 @@ impl CallLoop {
         let (mut trouble, mut left, mut is_repeated) = (None, batch, false);
         while !left.is_empty() {
             let batch = std::mem::take(&mut left);
+            let began = Instant::now();
             let outcomes = perform(connection, &self.scripts, &batch, &mut trouble).await;
+            REDIS_EXCHANGES.record_since(began);
             let again = if is_repeated { BTreeSet::new() } else { to_repeat(&batch, &outcomes) };
             for ((at, command), outcome) in batch.into_iter().enumerate().zip(outcomes) {
                 let outcome = match outcome {

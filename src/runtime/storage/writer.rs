@@ -19,6 +19,7 @@ use crate::runtime::storage::record_writer::RecordWriter;
 use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, carries_session, weight};
 use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
 use crate::runtime::storage::{Durability, StorageLocation, StorageOptions, WallClock};
+use crate::runtime::timings::STORE_COMMITS;
 
 /// Size of the batches in one transaction, which bounds the delay of their receipts. Only a long queue makes such large
 /// groups, and larger groups share more page writes.
@@ -221,6 +222,7 @@ impl Writer {
         if self.group.is_empty() {
             return Ok(());
         }
+        let began = Instant::now();
         while let Err((at, fault)) = write(&mut self.group, record_writer, (self.clock)()) {
             record_writer.roll_back();
             match fault {
@@ -241,6 +243,7 @@ impl Writer {
                 }
             }
         }
+        STORE_COMMITS.record_since(began);
         self.send_receipts();
         Ok(())
     }

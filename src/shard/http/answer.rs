@@ -438,6 +438,7 @@ impl<'a> RestAnswers<'a> {
             _ => return,
         };
         conn.stage = ConnStage::Http(None);
+        self.core.stats.telemetry.answered(status);
         let date = http_date(now.wall);
         let segment = self.core.net.outbound.encode(|out| form.write(out, status, &date, headers, body));
         self.core.net.push(slot, segment);

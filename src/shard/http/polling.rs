@@ -94,7 +94,8 @@ impl<'a> Polling<'a> {
                 let Ok(accept) = accept_key(head) else {
                     return self.refuse_request(now, slot, head, used, EngineIoRefusal::BadRequest);
                 };
-                self.answer_upgrade(slot, head, &accept);
+                self.core.stats.telemetry.engineio_upgrades += 1;
+                self.answer_upgrade(now, slot, head, &accept);
                 self.become_carrier(slot, link);
                 EngineIo::on(self.core).feed(now, at, |session, context| session.upgrade(slot.raw(), context));
                 Step::Upgraded(used)
@@ -174,11 +175,13 @@ impl<'a> Polling<'a> {
                 EngineIoSession::open_polling(version, nonce, sid, poll, !query.takes_base64_only, context)
             });
             self.await_answer(slot, self.core.net.link_of(at), self.core.net.reply_form(slot, head));
+            self.core.stats.telemetry.sessions_opened[0] += 1;
             self.opened(now, at, handshake, address);
             self.note_suite_query(at, head);
             return Step::Read(used);
         };
-        self.answer_upgrade(slot, head, &accept);
+        self.core.stats.telemetry.sessions_opened[1] += 1;
+        self.answer_upgrade(now, slot, head, &accept);
         if Conformance::on(self.core).opens_late(version) {
             self.become_carrier(slot, SessionLink::none());
             Conformance::on(self.core).open_late(now, slot, (version, application), head.query());
@@ -227,7 +230,8 @@ impl<'a> Polling<'a> {
     }
 
     /// Tells a client that its connection is a WebSocket from now on.
-    pub(super) fn answer_upgrade(&mut self, slot: ConnSlot, head: &RequestHead<'_>, accept: &AcceptKey) {
+    pub(super) fn answer_upgrade(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, accept: &AcceptKey) {
+        self.core.note_upgraded(now, slot);
         // As Node.js does, whose clients rely on it.
         let protocol = credentials::subprotocol(head, &["*"]);
         let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));

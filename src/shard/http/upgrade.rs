@@ -123,6 +123,7 @@ impl<'a> Upgrade<'a> {
         let connection = self.core.net.id_of(slot);
         let request = PendingRequest::new(connection, RequestId::Raw(None), OnReply::Attached);
         let socket = socket.map(|socket| socket.as_ref().into());
+        self.core.note_upgraded(now, slot);
         self.core.net.remotes.set_agent(slot, head.header("user-agent"), now);
         self.core.send(request, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
         Ok(())
@@ -132,7 +133,7 @@ impl<'a> Upgrade<'a> {
     pub(super) fn echo_request(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Step {
         match accept_key(head) {
             Ok(accept) => {
-                Polling::on(self.core).answer_upgrade(slot, head, &accept);
+                Polling::on(self.core).answer_upgrade(now, slot, head, &accept);
                 let conn = &mut self.core.net.conns[slot];
                 conn.stage = ConnStage::Echo(ws::FrameDecoder::default());
                 conn.deadline = 0;

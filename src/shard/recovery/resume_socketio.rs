@@ -393,7 +393,7 @@ impl<'a> ResumeSocketIo<'a> {
                 let to = RequestRef::SocketIo(*to);
                 if let Some(it) = self.core.recovery.returns.take(slot) {
                     let positions = self.own_positions(slot, &it.held);
-                    self.core.stats.refusals += 1;
+                    self.core.stats.refused(reject);
                     Peers::on(self.core).answer(now, slot.into(), to, &SocketIoAnswer::Refused(reject));
                     self.release_held(slot, &it.held, positions, true);
                 }

@@ -5,7 +5,7 @@ use crate::base::handle::ConnSlot;
 use crate::base::time::Now;
 use crate::codec::http::RequestHead;
 use crate::codec::json::{self, Object};
-use crate::dialect::exposition;
+use crate::dialect::exposition::{self, ServerFigures};
 use crate::dialect::rest::RestRoute;
 use crate::domain::monitoring::assess;
 use crate::domain::policy::Action;
@@ -54,7 +54,15 @@ impl RestAnswers<'_> {
             Metering::on(self.core).totals(now).metrics(),
             Metering::on(self.core).vitals(now),
         );
-        let mut text = exposition::write(&stats, &metrics, &vitals, assess(&vitals).level, now.mono / 1000);
+        let mut text = exposition::write(&ServerFigures {
+            stats: &stats,
+            metrics: &metrics,
+            vitals: &vitals,
+            process: &(self.core.options.process)(),
+            level: assess(&vitals).level,
+            uptime_s: now.mono / 1000,
+            shards: self.core.channels.placement.shards(),
+        });
         let endpoints: Vec<_> = self.core.options.hook_counters.iter().map(|counters| counters.read()).collect();
         exposition::write_webhooks(&mut text, &endpoints);
         let body = text.into_bytes().into();
