@@ -4,11 +4,14 @@
 //! arguments to a text for standard output or an error message, so that tests need no process. The clock, entropy and
 //! the signing of tokens are arguments.
 
+mod configuration;
 mod dev_secret;
 mod health;
 mod key;
 mod logging;
+mod manual;
 mod reload;
+mod store;
 mod suggest;
 mod token;
 
@@ -19,11 +22,14 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSources, Settings};
 use crate::shard::Options;
 
+pub use configuration::{ConfigArguments, configuration};
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
 pub use health::health;
 pub use key::{KeyArguments, KeyCommand, KeyServer, key};
 pub use logging::{LogLevel, start_logging};
+pub use manual::{CompletionArguments, ManualArguments, completions, manual};
 pub use reload::{ReloadArguments, RunningSettings, reload};
+pub use store::{BackupArguments, CheckArguments, ExportArguments, RestoreArguments, backup, check, export, restore};
 pub use suggest::with_suggestion;
 pub use token::{TokenArguments, TokenClaims, token};
 
@@ -76,6 +82,8 @@ The output is itself a settings file, with secrets masked.
 Examples:
   switchboard config
   switchboard config --dev
+  switchboard config --check /etc/switchboard/switchboard.toml
+  switchboard config --default > switchboard.toml
   switchboard config --config /etc/switchboard.toml --set log.level=debug";
 
 const HEALTH_EXAMPLES: &str = "\
@@ -92,6 +100,14 @@ SIGHUP. Exits with 1 and what is wrong if they are not valid; the server then go
 Examples:
   switchboard reload --config /etc/switchboard/switchboard.toml
   switchboard reload --config /etc/switchboard/switchboard.toml --pid 4711";
+
+const BACKUP_EXAMPLES: &str = "\
+The file must not be there yet. `switchboard restore` puts it back.
+
+Examples:
+  switchboard backup --config /etc/switchboard/switchboard.toml /backup/$(date +%F).db
+  switchboard backup --data ./switchboard-data monday.db
+  switchboard check monday.db";
 
 /// A WebSocket signaling and real-time messaging server.
 #[derive(Debug, Parser)]
@@ -116,13 +132,26 @@ pub enum ProgramCommand {
     Key(KeyArguments),
     /// Print the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
-    Config(SettingsArguments),
+    Config(ConfigArguments),
     /// Ask a running server how it is
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(HealthArguments),
     /// Have a running server read its settings again
     #[command(after_help = RELOAD_EXAMPLES)]
     Reload(ReloadArguments),
+    /// Copy the store to a file, also while a server uses it
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup(BackupArguments),
+    /// Put a backup in the data directory of a server that does not run
+    Restore(RestoreArguments),
+    /// Check the whole store, or a backup
+    Check(CheckArguments),
+    /// Print rooms and messages, one JSON object a line
+    Export(ExportArguments),
+    /// Print the completions of the command line for a shell
+    Completions(CompletionArguments),
+    /// Write manual pages
+    Man(ManualArguments),
 }
 
 /// Arguments of `serve`.
@@ -314,7 +343,9 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for word in ["serve", "token", "key", "config", "health", "reload", "Examples:"] {
+        for word in
+            ["serve", "token", "key", "config", "health", "reload", "backup", "restore", "check", "export", "Examples:"]
+        {
             assert!(help().contains(word), "{word}");
         }
     }

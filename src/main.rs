@@ -11,10 +11,10 @@ use std::time::Duration;
 use clap::Parser;
 use switchboard::codec::jwt::{NewToken, sign_hs256};
 use switchboard::command_line::{
-    self, CommandLine, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings, ServeArguments,
-    SettingsArguments, TokenArguments, TokenClaims,
+    self, CommandLine, ConfigArguments, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings,
+    ServeArguments, TokenArguments, TokenClaims,
 };
-use switchboard::config::{self, Loaded, Secret, Settings};
+use switchboard::config::{Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::listener::ListenerPlan;
 use switchboard::runtime::tls::TlsFiles;
@@ -34,6 +34,17 @@ fn main() -> ExitCode {
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
         Some(ProgramCommand::Key(arguments)) => key(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
+        Some(ProgramCommand::Backup(arguments)) => command_line::backup(&arguments).map(|outcome| print_line(&outcome)),
+        Some(ProgramCommand::Restore(arguments)) => {
+            command_line::restore(&arguments, clock::unix_millis()).map(|outcome| print_line(&outcome))
+        }
+        Some(ProgramCommand::Check(arguments)) => command_line::check(&arguments).map(|outcome| print_line(&outcome)),
+        Some(ProgramCommand::Export(arguments)) => command_line::export(&arguments, &mut std::io::stdout().lock()),
+        Some(ProgramCommand::Completions(arguments)) => {
+            print_line(&command_line::completions(&arguments));
+            Ok(())
+        }
+        Some(ProgramCommand::Man(arguments)) => command_line::manual(&arguments).map(|outcome| print_line(&outcome)),
         Some(ProgramCommand::Reload(arguments)) => command_line::reload(&arguments).map(|outcome| print_line(&outcome)),
         Some(ProgramCommand::Health(arguments)) => command_line::health(&arguments.url).map(|body| print_line(&body)),
         None => {
@@ -156,11 +167,10 @@ fn sign(claims: &TokenClaims, secret: &Secret) -> Result<String, String> {
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).map_err(|error| error.to_string())
 }
 
-fn show_config(arguments: &SettingsArguments) -> Result<(), String> {
+fn show_config(arguments: &ConfigArguments) -> Result<(), String> {
     let kept = |path: &Path| command_line::kept_secret(path).ok().flatten();
     let secret = move |directory: Option<&Path>| directory.and_then(kept).unwrap_or_else(fresh_secret);
-    let loaded = arguments.load(secret).map_err(|error| error.to_string())?;
-    print_line(config::print(&loaded).trim_end());
+    print_line(command_line::configuration(arguments, secret)?.trim_end());
     Ok(())
 }
 

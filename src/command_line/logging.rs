@@ -47,13 +47,14 @@ pub fn start_logging(log: &LogSettings, audit: &AuditSettings) -> Result<(Vec<Wo
     let has_colours = std::io::stderr().is_terminal();
     let (filter, level) = reload::Layer::new(only(log.level, false));
     let general = lines(log.format, stderr.clone(), has_colours).with_filter(filter);
+    let format = audit.format.unwrap_or(log.format);
     let audited = match &audit.file {
         Some(path) => {
             let (file, guard) = log_writer::start_file(open(path)?);
             guards.push(guard);
-            lines(audit.format, file, false)
+            lines(format, file, false)
         }
-        None => lines(audit.format, stderr, has_colours),
+        None => lines(format, stderr, has_colours),
     };
     let audited = audited.with_filter(only(audit.level, true));
     let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(general), Box::new(audited)];

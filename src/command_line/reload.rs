@@ -9,7 +9,6 @@ use super::{LogLevel, ServeArguments, SettingsArguments};
 use crate::config::Loaded;
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::reload::{Reloaded, SettingsReader};
-use crate::runtime::tls::TlsFiles;
 use crate::runtime::{process, storage};
 
 /// The arguments of `serve`, the settings in force and those that were read last.
@@ -89,12 +88,8 @@ pub fn reload(arguments: &ReloadArguments) -> Result<String, String> {
     let kept = |path: &Path| super::kept_secret(path).ok().flatten();
     let secret = move |directory: Option<&Path>| directory.and_then(kept).unwrap_or_default();
     let loaded = arguments.settings.load(secret).map_err(|error| error.to_string())?;
-    loaded.check_serve().map_err(|error| error.to_string())?;
+    super::configuration::check_files(&loaded)?;
     let settings = &loaded.settings;
-    let keys =
-        KeyFiles::read(settings.verifier_options(), &settings.auth.public_keys, settings.auth.jwks_file.clone())?;
-    keys.verifier()?;
-    settings.tls.options().map(TlsFiles::read).transpose()?;
     let pid = match (arguments.pid, &settings.data_dir) {
         (Some(pid), _) => pid,
         (None, Some(directory)) => storage::running_server(directory).ok_or_else(|| {

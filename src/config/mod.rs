@@ -45,7 +45,7 @@ pub use network::{
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
     WebSocketSettings,
 };
-pub use print::{print, reference};
+pub use print::{defaults, print, reference, schema};
 pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{DevSecret, FILE, Flags, SecretReader, SettingSources};

@@ -230,6 +230,9 @@ impl Shaped for LogFormat {}
 
 const LOG_FORMAT: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
 
+const AUDIT_FORMAT: &[(&str, Option<LogFormat>)] =
+    &[("", None), ("text", Some(LogFormat::Text)), ("json", Some(LogFormat::Json))];
+
 const LOG_LEVEL: &[(&str, LevelFilter)] = &[
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
@@ -247,8 +250,8 @@ settings! {
     pub struct AuditSettings in "audit." {
         /// Level of the audit log: `"info"` has all of it, `"warn"` refused attempts only, `"off"` nothing.
         level: LevelFilter = "info", one_of(AUDIT_LEVEL);
-        /// `"text"` for people, `"json"` for machines.
-        format: LogFormat = "text", one_of(LOG_FORMAT);
+        /// `"text"` for people, `"json"` for machines; `""`: as `log.format`.
+        format: Option<LogFormat> = "", one_of(AUDIT_FORMAT);
         /// File that audit lines are appended to; `""`: standard error, with the other lines.
         file: Option<PathBuf> = "", path;
     }

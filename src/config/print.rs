@@ -1,11 +1,13 @@
 //! Settings as text: those in force as a settings file with the source of each value, and all of them as a table for
 //! the documentation.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use toml::Value;
 
 use super::error::SettingSource;
+use super::kinds::Shape;
 use super::live::Hidden;
 use super::{Loaded, keys};
 
@@ -36,6 +38,51 @@ pub fn print(loaded: &Loaded) -> String {
         let _ = writeln!(text, "{word} = {}  # {}", setting.value, setting.source);
     }
     text
+}
+
+/// All settings with their defaults and meanings, as a settings file in which each is a comment.
+pub fn defaults() -> String {
+    let mut text = String::from("# All settings of Switchboard with their defaults.\n");
+    let mut current_group = "";
+    for key in keys() {
+        let (group, word) = key.name.rsplit_once('.').unwrap_or(("", key.name));
+        if group != current_group {
+            let _ = write!(text, "\n[{group}]\n");
+            current_group = group;
+        }
+        let _ = writeln!(text, "\n# {}\n#{word} = {}", key.meaning.trim(), (key.default)());
+    }
+    text
+}
+
+/// A JSON Schema of the settings file, for editors.
+pub fn schema() -> serde_json::Value {
+    use serde_json::{Map, Value as Json, json};
+    let object = |properties: Map<String, Json>| json!({ "type": "object", "additionalProperties": false, "properties": properties });
+    let (mut top, mut groups) = (Map::new(), BTreeMap::<&str, Map<String, Json>>::new());
+    for key in keys() {
+        let default = (key.default)();
+        let kind = match (&key.shape, &default) {
+            (Shape::List, _) => json!(["array", "string", "object"]),
+            (Shape::Plain, Value::Boolean(_)) => json!("boolean"),
+            (Shape::Plain, _) => json!("integer"),
+            (Shape::Text, _) => json!("string"),
+        };
+        let mut about = json!({ "description": key.meaning.trim(), "type": kind });
+        // Of the number of cores there is none.
+        if key.name != "shards" {
+            about["default"] = json!(default);
+        }
+        match key.name.rsplit_once('.') {
+            Some((group, word)) => groups.entry(group).or_default().insert(word.to_owned(), about),
+            None => top.insert(key.name.to_owned(), about),
+        };
+    }
+    top.extend(groups.into_iter().map(|(group, properties)| (group.to_owned(), object(properties))));
+    let mut schema = object(top);
+    schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
+    schema["title"] = json!("Settings of Switchboard");
+    schema
 }
 
 /// All settings as a Markdown table: key, default, meaning.

@@ -68,11 +68,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "uuid",
         ],
     ),
-    ("config", &["jsonwebtoken", "serde", "strsim", "toml", "tracing"]),
+    ("config", &["jsonwebtoken", "serde", "serde_json", "strsim", "toml", "tracing"]),
     (
         "command_line",
         &[
             "clap",
+            "clap_complete",
+            "clap_mangen",
             "httparse",
             "humantime",
             "jsonwebtoken",

@@ -3,6 +3,7 @@
 
 mod access;
 mod audit;
+mod backups;
 mod bounds;
 mod budgets;
 mod command_line;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::base::time::rfc3339;
 use crate::runtime::storage::error::OpenError;
 
-const DATABASE: &str = "store.db";
+pub(super) const DATABASE: &str = "store.db";
 
 /// The lock file of a running server; holds its process id.
 const LOCK: &str = "lock";
@@ -95,16 +95,17 @@ impl Directory {
         put.and_then(|()| File::open(&self.path)?.sync_all()).map_err(PutError::Put)
     }
 
-    /// Renames the database and its companions; returns the database's new name. `at` is in milliseconds since 1970.
-    pub(super) fn set_aside(&self, at: u64) -> Result<PathBuf, OpenError> {
+    /// Renames the database and its companions, with a word that tells why; returns the database's new name. `at` is in
+    /// milliseconds since 1970.
+    pub(super) fn set_aside(&self, why: &str, at: u64) -> Result<PathBuf, OpenError> {
         let failed = |error| OpenError::Directory { directory: self.path.clone(), error };
         let time: String = rfc3339(at).chars().take(19).filter(char::is_ascii_alphanumeric).collect();
         let free = |number: u32| {
             let number = if number == 1 { String::new() } else { format!("-{number}") };
-            let name = self.path.join(format!("{DATABASE}.damaged-{time}Z{number}"));
+            let name = self.path.join(format!("{DATABASE}.{why}-{time}Z{number}"));
             (!name.exists()).then_some(name)
         };
-        let aside = (1..u32::MAX).find_map(free).unwrap_or_else(|| self.path.join("damaged"));
+        let aside = (1..u32::MAX).find_map(free).unwrap_or_else(|| self.path.join(why));
         // The database first: an interruption then leaves companions without a database, which the next start sets
         // aside too, instead of a database without its latest changes.
         for suffix in ["", COMPANIONS[0], COMPANIONS[1]] {

@@ -40,6 +40,7 @@
 
 mod checkpoint;
 mod connection;
+pub mod copies;
 mod database_file;
 mod directory;
 mod error;

@@ -92,7 +92,7 @@ fn start_empty(
     if options.on_damage == OnDamage::Stop {
         return Err(OpenError::Corrupt { file, detail: detail.to_owned() });
     }
-    let aside = directory.set_aside((options.clock)())?;
+    let aside = directory.set_aside("damaged", (options.clock)())?;
     tracing::error!(
         "{} is damaged: {detail}. It is kept as {} and a new one begins: rooms, messages and sessions from before are \
          not served until a repaired file is put in its place",
