@@ -189,6 +189,7 @@ impl BridgedNodes {
                 metadata: None,
             },
             client_message_id: None,
+            revises: None,
         };
         node.ask(Op::Room(self.rooms[slot].clone(), RoomOp::Send(Box::new(message))));
     }

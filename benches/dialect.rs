@@ -71,6 +71,7 @@ fn message(bytes: usize) -> Event {
         to: None,
         content: content(bytes),
         at: NOW.wall,
+        revision: None,
     }))
 }
 

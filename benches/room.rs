@@ -91,7 +91,14 @@ fn media(connection: ConnectionId) -> RoomOp {
 fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
     let body = format!("\"{}\"", "a".repeat(bytes)).into();
     let content = Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None };
-    RoomOp::Send(Box::new(SendMessage { connection, publisher: None, to: None, content, client_message_id: None }))
+    RoomOp::Send(Box::new(SendMessage {
+        connection,
+        publisher: None,
+        to: None,
+        content,
+        client_message_id: None,
+        revises: None,
+    }))
 }
 
 fn offer(connection: ConnectionId, to: &str) -> RoomOp {

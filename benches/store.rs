@@ -146,6 +146,7 @@ impl Bench {
                 metadata: None,
             },
             at,
+            revision: None,
         };
         let message = Arc::new(message);
         Record::MessageSent(SentMessage { message, epoch: self.epoch.clone(), client_message_id: None })

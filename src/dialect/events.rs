@@ -8,7 +8,7 @@ use crate::dialect::fields::{self, FieldSet};
 use crate::dialect::raw;
 use crate::domain::command::Command;
 use crate::domain::connection_mode::ModeChange;
-use crate::domain::event::{Direct, Signaled};
+use crate::domain::event::{Direct, Message, Revision, RevisionKind, Signaled};
 use crate::domain::reject::{Code, Reject};
 
 #[cfg(test)]
@@ -170,6 +170,25 @@ pub(super) fn instant(object: &mut Object<'_>, field: &str, wall_ms: u64) {
 /// Adds a message's id.
 pub(super) fn id(object: &mut Object<'_>, field: &str, id: uuid::Uuid) {
     object.plain(field, id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+}
+
+/// Adds what changes of messages mean for this one: the message that it changes, or when it was changed.
+pub(super) fn revision(object: &mut Object<'_>, message: &Message) {
+    match message.revision.as_deref() {
+        None => {}
+        Some(Revision::Of { message, .. }) => self::id(object, "messageId", *message),
+        Some(Revision::Edited(at)) => instant(object, "editedAt", *at),
+        Some(Revision::Deleted(at)) => instant(object, "deletedAt", *at),
+    }
+}
+
+/// Adds the content of a message, or that of an edit.
+pub(super) fn content(object: &mut Object<'_>, message: &Message) {
+    match (message.changes(), &message.content.event) {
+        (Some((_, RevisionKind::Delete)), _) => {}
+        (None, Some(event)) => drop(object.string("event", event).raw("data", &message.content.body)),
+        _ => drop(object.raw("content", &message.content.body)),
+    }
 }
 
 /// `message`: a message to this user or to all users, outside any room.

@@ -2,7 +2,7 @@
 
 use crate::base::time::rfc3339;
 use crate::codec::json::Object;
-use crate::domain::event::{Content, PeerName, shown_name};
+use crate::domain::event::{Content, Message, PeerName, RevisionKind, shown_name};
 use crate::domain::hook::{HookChange, HookEvent, HookKind};
 
 /// An event, as it is stored until it is delivered.
@@ -73,14 +73,17 @@ fn write_data(out: &mut Vec<u8>, change: &HookChange) {
             object.string("userId", user);
         }
         HookChange::Message(message) => {
-            object.plain("messageId", &message.id.hyphenated().to_string());
+            let changed = message.changes().map(|(changed, _)| changed);
+            object.plain("messageId", &changed.unwrap_or(message.id).hyphenated().to_string());
             if let Some(seq) = message.seq {
                 object.number("seq", seq);
             }
             object.string("roomId", &message.room).string("userId", message.sender.user());
             object.string("displayName", shown_name(&message.display_name, &message.sender));
             named(&mut object, "peerId", &message.from);
-            content(&mut object, &message.content);
+            if event_has_content(message) {
+                content(&mut object, &message.content);
+            }
         }
         HookChange::OfflineMessage { user, direct } => {
             object.plain("messageId", &direct.id.hyphenated().to_string()).string("toUserId", user);
@@ -95,6 +98,10 @@ fn named(object: &mut Object<'_>, field: &str, name: &PeerName) {
     name.with(|name| {
         object.string(field, name);
     });
+}
+
+fn event_has_content(message: &Message) -> bool {
+    !matches!(message.changes(), Some((_, RevisionKind::Delete)))
 }
 
 fn content(object: &mut Object<'_>, content: &Content) {
@@ -115,7 +122,6 @@ mod tests {
 
     use super::*;
     use crate::domain::access::{Identity, Roles};
-    use crate::domain::event::Message;
 
     fn value(bytes: &[u8]) -> Value {
         serde_json::from_slice(bytes).expect("it is JSON")
@@ -167,6 +173,7 @@ mod tests {
             to: None,
             content,
             at: 5,
+            revision: None,
         };
         let event = encode(&HookEvent { id: message.id, at: 5, change: HookChange::Message(Arc::new(message)) });
         assert_eq!(

@@ -75,6 +75,11 @@ impl Identity {
         Self::new("", None, None, Roles::default())
     }
 
+    /// Whether it is that of no user.
+    pub fn is_none(&self) -> bool {
+        self.user().is_empty()
+    }
+
     /// A guest, named after a random word.
     pub fn guest(word: &str) -> Self {
         Self::new(&format!("guest:{word}"), None, None, Roles { guest: true, ..Roles::default() })

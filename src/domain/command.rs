@@ -59,6 +59,15 @@ pub enum Command<'a> {
         /// The message.
         draft: Draft<'a>,
     },
+    /// Edit a message of a room, or delete it.
+    Revise {
+        /// The room.
+        room: Cow<'a, str>,
+        /// The message's id.
+        message: Cow<'a, str>,
+        /// The new content; absent to delete it.
+        draft: Option<Draft<'a>>,
+    },
     /// Set the user's presence.
     SetStatus(Status),
     /// Start or stop the typing indicator.
@@ -137,6 +146,8 @@ impl Command<'_> {
             Self::Media { .. } => "media",
             Self::ReportFailure { .. } => "connection-failed",
             Self::Send { .. } => "message",
+            Self::Revise { draft: Some(_), .. } => "message-edit",
+            Self::Revise { draft: None, .. } => "message-delete",
             Self::SetStatus(_) => "status",
             Self::Typing { .. } => "typing",
             Self::Receipt { .. } => "receipt",
@@ -162,6 +173,7 @@ impl Command<'_> {
             | Self::Media { room, .. }
             | Self::ReportFailure { room, .. }
             | Self::Typing { room, .. }
+            | Self::Revise { room, .. }
             | Self::Receipt { room, .. }
             | Self::History { room, .. }
             | Self::Receipts { room, .. }
@@ -181,6 +193,7 @@ impl Command<'_> {
     pub fn is_messaging(&self) -> bool {
         match self {
             Self::Send { .. }
+            | Self::Revise { .. }
             | Self::SetStatus(_)
             | Self::Typing { .. }
             | Self::Receipt { .. }

@@ -314,6 +314,17 @@ pub struct Content {
 }
 
 impl Content {
+    /// The content of a message that was deleted.
+    pub fn gone(self) -> Self {
+        Self { body: "null".into(), reply_to: None, attachment: None, metadata: None, ..self }
+    }
+
+    /// This content with that of an edit.
+    pub fn edited(self, edit: Self) -> Self {
+        let attachment = edit.attachment.or(self.attachment);
+        Self { body: edit.body, attachment, metadata: edit.metadata.or(self.metadata), ..self }
+    }
+
     /// The size of all fields, in bytes.
     pub fn bytes(&self) -> usize {
         let extras = [&self.event, &self.kind, &self.reply_to, &self.attachment, &self.metadata];
@@ -344,6 +355,58 @@ pub struct Message {
     pub content: Content,
     /// When it was accepted, in milliseconds since 1970.
     pub at: u64,
+    /// Its part in changes of messages, if it has one.
+    pub revision: Option<Box<Revision>>,
+}
+
+impl Message {
+    /// The message that it changes, if it is the change of one.
+    pub fn changes(&self) -> Option<(Uuid, RevisionKind)> {
+        match self.revision.as_deref() {
+            Some(Revision::Of { message, kind }) => Some((*message, *kind)),
+            _ => None,
+        }
+    }
+
+    /// Whether members can answer for it: it is no change of another message, and has not been deleted.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.revision.as_deref(), Some(Revision::Of { .. } | Revision::Deleted(_)))
+    }
+}
+
+/// The part of a message in changes of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    /// It changes an earlier message of its room.
+    Of {
+        /// That message.
+        message: Uuid,
+        /// The change.
+        kind: RevisionKind,
+    },
+    /// It was edited, at this time in milliseconds since 1970.
+    Edited(u64),
+    /// It was deleted, likewise: its content is gone.
+    Deleted(u64),
+}
+
+/// A kind of change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevisionKind {
+    /// Another content.
+    Edit,
+    /// No content.
+    Delete,
+}
+
+impl RevisionKind {
+    /// The name of the change.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Edit => "edited",
+            Self::Delete => "deleted",
+        }
+    }
 }
 
 /// A message to a user or to all users, outside any room.

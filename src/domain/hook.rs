@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
-use crate::domain::event::{Direct, Message, PeerName};
+use crate::domain::event::{Direct, Message, PeerName, RevisionKind};
 
 /// A kind of hook event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,11 +42,15 @@ pub enum HookKind {
     MessagePublished,
     /// A message to a user without a connection was accepted.
     MessageToOfflineUser,
+    /// A message was edited.
+    MessageEdited,
+    /// A message was deleted.
+    MessageDeleted,
 }
 
 impl HookKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ConnectionOpened,
         Self::ConnectionClosed,
         Self::UserOnline,
@@ -59,6 +63,8 @@ impl HookKind {
         Self::MemberLeft,
         Self::MessagePublished,
         Self::MessageToOfflineUser,
+        Self::MessageEdited,
+        Self::MessageDeleted,
     ];
 
     /// The bit of the kind in a set of kinds.
@@ -81,6 +87,8 @@ impl HookKind {
             Self::MemberLeft => "member.left",
             Self::MessagePublished => "message.published",
             Self::MessageToOfflineUser => "message.to_offline_user",
+            Self::MessageEdited => "message.edited",
+            Self::MessageDeleted => "message.deleted",
         }
     }
 
@@ -196,6 +204,15 @@ pub struct HookEvent {
     pub change: HookChange,
 }
 
+/// The kind of event that a message is.
+pub(crate) fn message_kind(message: &Message) -> HookKind {
+    match message.changes() {
+        None => HookKind::MessagePublished,
+        Some((_, RevisionKind::Edit)) => HookKind::MessageEdited,
+        Some((_, RevisionKind::Delete)) => HookKind::MessageDeleted,
+    }
+}
+
 /// A change that the application receives.
 #[derive(Clone, Debug)]
 pub enum HookChange {
@@ -272,7 +289,7 @@ impl HookChange {
             Self::RoomOccupied { is_occupied: false, .. } => HookKind::RoomVacated,
             Self::Member { is_member: true, .. } => HookKind::MemberJoined,
             Self::Member { is_member: false, .. } => HookKind::MemberLeft,
-            Self::Message(_) => HookKind::MessagePublished,
+            Self::Message(message) => message_kind(message),
             Self::OfflineMessage { .. } => HookKind::MessageToOfflineUser,
         }
     }

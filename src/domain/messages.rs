@@ -11,6 +11,7 @@ use crate::domain::event::{Event, Message, PeerName};
 use crate::domain::op::{AddressedEvent, Audience, MarkedMessages, OpContext, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
+use crate::domain::revision::revise;
 use crate::domain::room::Room;
 use crate::domain::room::log::MessagesBefore;
 
@@ -29,7 +30,6 @@ impl Room {
     /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
     /// without a sequence number. Records it, and before the first recorded one the room.
     pub(crate) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
-        self.touch(context.now);
         let except = match &draft.publisher {
             // A backend names a connection by the id that its client knows, which a recovery keeps.
             Some(_) => self.members.addressed(draft.connection.text().as_str()).map(|member| member.connection),
@@ -53,13 +53,18 @@ impl Room {
             }
             None => None,
         };
+        let revision = draft.revises.map(|change| revise(self, &change, &sender, is_published)).transpose()?;
+        self.touch(context.now);
         let id = context.message_id();
         let at = context.now.wall;
-        let seq = target.is_none().then(|| self.log.append(id, sender.clone()));
+        // Receipts are for messages, not for changes of them.
+        let author = if revision.is_some() { Identity::none() } else { sender.clone() };
+        let seq = target.is_none().then(|| self.log.append(id, author));
         let (connection, to) = target.unzip();
         let room = self.id.clone();
         let content = draft.content;
-        let message = Arc::new(Message { id, seq, room, sender, display_name, from, is_published, to, content, at });
+        let message =
+            Arc::new(Message { id, seq, room, sender, display_name, from, is_published, to, content, at, revision });
         if seq.is_some() && !self.log.is_kept(context.rules) {
             // A message that is not stored needs no commit.
             self.log.commit_unstored();

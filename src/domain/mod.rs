@@ -31,6 +31,7 @@ pub mod record;
 pub mod recovery;
 pub mod registration;
 pub mod reject;
+pub mod revision;
 pub mod revocation;
 pub mod room;
 pub mod roster;

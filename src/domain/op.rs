@@ -27,7 +27,7 @@ use crate::domain::revocation::{Revocation, RevocationChange};
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
 pub use room::{
     HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publication, Publisher,
-    RelaySignal, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist,
+    RelaySignal, Revise, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist,
 };
 pub use user::{PushResult, UserOp};
 

@@ -182,6 +182,11 @@ impl Reject {
         Self::new(Code::Forbidden, "Only the room's host or an admin may close it")
     }
 
+    /// The user may not change the message.
+    pub fn change_forbidden() -> Self {
+        Self::new(Code::Forbidden, "Only its sender, the room's host and admins may change a message")
+    }
+
     /// The user is neither the room's host nor an admin.
     pub fn host_only() -> Self {
         Self::new(Code::Forbidden, "Only the room's host or an admin may do this")

@@ -14,9 +14,9 @@ use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
 use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget, ReceiptKind, Receipted};
 use crate::domain::connection_mode::SFU;
-use crate::domain::event::Content;
+use crate::domain::event::{Content, RevisionKind};
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, RoomOp, SendMessage, UserOp};
+use crate::domain::op::{HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, Revise, RoomOp, SendMessage, UserOp};
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
@@ -61,6 +61,7 @@ impl<'a> Commands<'a> {
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
             Command::Send { target, draft } => self.message(peer, id, target, draft)?,
+            Command::Revise { room, message, draft } => self.revise(peer, &room, &message, draft)?,
             Command::Leave { room, peer: other, secret } => self.leave(peer, &room, (other, secret))?,
             Command::Host { room, action, secret } => self.host_action(peer, &room, (action, secret))?,
             Command::Signal(signal) => {
@@ -268,15 +269,7 @@ impl<'a> Commands<'a> {
         target: MessageTarget<'_>,
         draft: Draft<'_>,
     ) -> Result<(OnReply, Op), Reject> {
-        let client_message_id = draft.client_message_id.map(|text| text.into());
-        let content = Content {
-            body: draft.content.into(),
-            event: draft.event.map(|text| text.into()),
-            kind: draft.kind.map(|text| text.into()),
-            reply_to: draft.reply_to.map(|text| text.into()),
-            attachment: draft.attachment.map(Into::into),
-            metadata: draft.metadata.map(Into::into),
-        };
+        let (content, client_message_id) = content_of(draft);
         let (room, to) = match target {
             MessageTarget::Room(room) => (room, None),
             MessageTarget::Peer { room, peer } => (room, Some(name(peer))),
@@ -294,8 +287,28 @@ impl<'a> Commands<'a> {
             true => OnReply::Repeated(room.clone(), Box::new(content.clone())),
             false => OnReply::Sent { is_to_user: false, target: room.clone() },
         };
-        let message =
-            SendMessage { connection: self.core.net.id_of(peer), publisher: None, to, content, client_message_id };
+        let (connection, publisher, revises) = (self.core.net.id_of(peer), None, None);
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
+    }
+
+    /// The operation that edits or deletes a message: a message of its own.
+    fn revise(
+        &mut self,
+        peer: PeerKey,
+        room: &str,
+        message: &str,
+        draft: Option<Draft<'_>>,
+    ) -> Result<(OnReply, Op), Reject> {
+        let room = self.core.rooms.name(room);
+        let kind = if draft.is_some() { RevisionKind::Edit } else { RevisionKind::Delete };
+        let revises = Some(Box::new(Revise { message: message_id(message)?, kind, sender: None }));
+        let (content, client_message_id) = draft.map_or_else(|| (deleted(), None), content_of);
+        // The kind of a message, its event and the message that it answers stay.
+        let content = Content { event: None, kind: None, reply_to: None, ..content };
+        let (connection, publisher, to) = (self.core.net.id_of(peer), None, None);
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        let then = OnReply::Sent { is_to_user: false, target: room.clone() };
         Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
     }
 
@@ -381,6 +394,24 @@ impl<'a> Commands<'a> {
 /// Seconds since 1970, as a connection keeps them: past 2106 counts as never.
 pub(super) fn seconds(at: u64) -> u32 {
     u32::try_from(at).unwrap_or(0)
+}
+
+/// The content of a message, and its sender's id of it.
+fn content_of(draft: Draft<'_>) -> (Content, Option<Box<str>>) {
+    let content = Content {
+        body: draft.content.into(),
+        event: draft.event.map(|text| text.into()),
+        kind: draft.kind.map(|text| text.into()),
+        reply_to: draft.reply_to.map(|text| text.into()),
+        attachment: draft.attachment.map(Into::into),
+        metadata: draft.metadata.map(Into::into),
+    };
+    (content, draft.client_message_id.map(|text| text.into()))
+}
+
+/// The content of the change that deletes a message.
+pub(super) fn deleted() -> Content {
+    Content { body: "null".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
 }
 
 /// The operation of a receipt. Of several messages, an id that is none is that of an unknown message.

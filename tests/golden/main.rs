@@ -96,6 +96,7 @@ conversations! {
     request_ids,
     room_closed,
     room_full,
+    revisions,
     rewind,
     rooms,
     signaling,

@@ -5,9 +5,11 @@ use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Status};
-use switchboard::domain::event::{Content, Event, LeaveCause, PeerName};
+use switchboard::domain::event::{Content, Event, LeaveCause, Message, PeerName, Revision, RevisionKind};
 use switchboard::domain::history::HistoryRange;
-use switchboard::domain::op::{JoinRoom, LogTerms, MarkedMessages, Op, Profile, Reply, RoomOp, SendMessage, UserOp};
+use switchboard::domain::op::{
+    JoinRoom, LogTerms, MarkedMessages, Op, Profile, Reply, Revise, RoomOp, SendMessage, UserOp,
+};
 use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
@@ -99,7 +101,14 @@ impl World {
         let (connection, client_message_id) = (self.connection(number), named.map(Into::into));
         self.act(
             number,
-            RoomOp::Send(Box::new(SendMessage { connection, publisher: None, to: None, content, client_message_id })),
+            RoomOp::Send(Box::new(SendMessage {
+                connection,
+                publisher: None,
+                to: None,
+                content,
+                client_message_id,
+                revises: None,
+            })),
         )
     }
 
@@ -402,5 +411,87 @@ fn receipt_up_to_message_marks_unmarked_ones_of_others_before_it() {
         let connection = world.connection(2);
         let messages = MarkedMessages::UpTo(ids[0]);
         assert_eq!(code(world.act(2, RoomOp::MarkMessages { connection, messages, kind })), Code::NotInRoom);
+    });
+}
+
+impl World {
+    /// Edits a message, or deletes it if there is no text.
+    fn revise(&mut self, number: usize, message: uuid::Uuid, text: Option<&str>) -> Result<Reply, Reject> {
+        let kind = if text.is_some() { RevisionKind::Edit } else { RevisionKind::Delete };
+        let body = text.map_or_else(|| "null".into(), |text| format!("\"{text}\"").into());
+        let content = Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None };
+        let (connection, publisher, to, client_message_id) = (self.connection(number), None, None, None);
+        let revises = Some(Box::new(Revise { message, kind, sender: None }));
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        self.act(number, RoomOp::Send(Box::new(message)))
+    }
+
+    /// All messages as history has them: what they say, and their part in changes.
+    fn said_now(&mut self, number: usize) -> Vec<(String, Option<Revision>)> {
+        let connection = Some(self.connection(number));
+        let wanted = HistoryRange { after: Some(0), limit: 100 };
+        match self.act(number, RoomOp::ReadHistory { connection, wanted }) {
+            Ok(Reply::History(history)) => {
+                let said = |message: &Message| (message.content.body.to_string(), message.revision.as_deref().copied());
+                history.messages.iter().map(said).collect()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn change_of_message_is_entry_of_log_and_changes_history() {
+    on_each(|world| {
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "bob", None, true).expect("they join");
+        let id = |reply: Result<Reply, Reject>| match reply {
+            Ok(Reply::Sent(sent)) => (sent.id, sent.seq.expect("it has a number")),
+            other => panic!("{other:?}"),
+        };
+        let (first, _) = id(world.send(0, "one", None));
+        let (second, _) = id(world.send(1, "two", None));
+        assert_eq!(code(world.revise(1, first, Some("of bob"))), Code::Forbidden);
+        let (edit, seq) = id(world.revise(0, first, Some("uno")));
+        assert_eq!((seq, world.published().iter().all(|(_, published)| *published == 3)), (3, true));
+        let edited_at = world.now.wall;
+        let (delete, seq) = id(world.revise(1, second, None));
+        assert_eq!(seq, 4);
+        let deleted_at = world.now.wall;
+        let of = |message, kind| Some(Revision::Of { message, kind });
+        let expected = [
+            ("\"uno\"".to_owned(), Some(Revision::Edited(edited_at))),
+            ("null".to_owned(), Some(Revision::Deleted(deleted_at))),
+            ("\"uno\"".to_owned(), of(first, RevisionKind::Edit)),
+            ("null".to_owned(), of(second, RevisionKind::Delete)),
+        ];
+        assert_eq!(world.said_now(0), expected);
+        for gone in [second, edit, delete, uuid::Uuid::nil()] {
+            assert_eq!(code(world.revise(1, gone, Some("again"))), Code::MessageNotFound);
+            let (connection, kind) = (world.connection(0), ReceiptKind::Read);
+            let receipt = RoomOp::MarkMessage { connection, message: gone, kind };
+            assert_eq!(code(world.act(0, receipt)), Code::MessageNotFound);
+        }
+        // Another server, or this one after a restart, does not remember the messages.
+        world.owner.restart(&rules());
+        world.join(0, "ann", None, true).expect("they join");
+        world.join(1, "bob", None, true).expect("they join");
+        assert_eq!(world.said_now(1), expected);
+        assert_eq!(code(world.revise(1, first, None)), Code::Forbidden);
+        assert_eq!(code(world.revise(1, second, Some("again"))), Code::MessageNotFound);
+        let (_, seq) = id(world.revise(0, first, Some("ein")));
+        assert_eq!((seq, world.said_now(0)[0].0.as_str()), (5, "\"ein\""));
+        let connection = world.connection(2);
+        let join = JoinRoom {
+            connection,
+            by: user("eve"),
+            peer: None,
+            display_name: None,
+            media: MediaState::default(),
+            create: false,
+            rewind: 2,
+        };
+        let Ok(Reply::Joined(joined)) = world.act(2, RoomOp::Join(Box::new(join))) else { panic!("they join") };
+        assert_eq!(joined.rewound.iter().filter(|message| message.changes().is_some()).count(), 2);
     });
 }

@@ -7,11 +7,11 @@ use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::connection_mode::{ConnectionMode, SFU, WantedMode};
-use switchboard::domain::event::Content;
+use switchboard::domain::event::{Content, RevisionKind};
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal, Reply, RoomOp,
-    SendMessage, UsersPage,
+    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal, Reply, Revise,
+    RoomOp, SendMessage, UsersPage,
 };
 use switchboard::domain::record::Retention;
 use switchboard::domain::recovery::Returning;
@@ -130,6 +130,7 @@ impl Chooser<'_> {
                 to: (self.pick(6) == 0).then(|| self.peer_name(nodes)),
                 content: self.content(),
                 client_message_id: (self.pick(4) == 0).then(|| format!("c{}", self.pick(3)).into()),
+                revises: None,
             })),
             14 | 15 => {
                 let peer = self.coin().then(|| self.peer_name(nodes));
@@ -163,6 +164,17 @@ impl Chooser<'_> {
             26 | 27 => {
                 let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };
                 RoomOp::MarkMessage { connection, message: self.message(), kind }
+            }
+            38 if self.coin() => {
+                let kind = if self.coin() { RevisionKind::Edit } else { RevisionKind::Delete };
+                RoomOp::Send(Box::new(SendMessage {
+                    connection,
+                    publisher: None,
+                    to: None,
+                    content: self.content(),
+                    client_message_id: None,
+                    revises: Some(Box::new(Revise { message: self.message(), kind, sender: None })),
+                }))
             }
             38 => {
                 let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };

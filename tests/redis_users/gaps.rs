@@ -29,7 +29,14 @@ fn behind(messages: usize) -> World {
 /// A connection says something; nothing is waited for.
 fn send(world: &mut World, at: usize, number: u32) {
     let connection = id(at as u16, number);
-    let message = SendMessage { connection, publisher: None, to: None, content: content("x"), client_message_id: None };
+    let message = SendMessage {
+        connection,
+        publisher: None,
+        to: None,
+        content: content("x"),
+        client_message_id: None,
+        revises: None,
+    };
     let op = Op::Room("r".into(), RoomOp::Send(Box::new(message)));
     world.nodes[at].ask(world.now, Requester { shard: 0, ask: 7 }, op, &mut Vec::new());
 }

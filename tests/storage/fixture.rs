@@ -304,6 +304,7 @@ pub(crate) fn message(room: &str, seq: u64, at: u64) -> Message {
             metadata: seq.is_multiple_of(13).then(|| "{ \"a\":1}".into()),
         },
         at,
+        revision: None,
     }
 }
 

@@ -17,6 +17,10 @@ requests! {
     LeaveRoom = "leaveRoom",
     /// `sendMessage`, answered by [`super::message_sent`].
     SendMessage = "sendMessage",
+    /// `editMessage`, answered by [`super::message_sent`].
+    EditMessage = "editMessage",
+    /// `deleteMessage`, answered by [`super::message_sent`].
+    DeleteMessage = "deleteMessage",
     /// `typingIndicator`.
     TypingIndicator = "typingIndicator",
     /// `presenceUpdate`.
@@ -71,6 +75,11 @@ fn command<'a>(
         RequestName::SendMessage => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
+        RequestName::EditMessage | RequestName::DeleteMessage => Ok(Command::Revise {
+            room: room()?,
+            message: required("messageId", text("messageId", fields.message_id)?)?,
+            draft: (request == RequestName::EditMessage).then(|| draft(&fields, content_bytes)).transpose()?,
+        }),
         RequestName::TypingIndicator => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }

@@ -4,7 +4,7 @@ use crate::base::time::Now;
 use crate::codec::json::{self, Object};
 use crate::dialect::events::{self, emit, emit_object, id, instant};
 use crate::domain::command::ReceiptKind;
-use crate::domain::event::{Event, Message};
+use crate::domain::event::{Event, Message, RevisionKind};
 use crate::domain::history::History;
 use crate::domain::op::Sent;
 
@@ -69,14 +69,17 @@ pub fn message_sent(out: &mut Vec<u8>, sent: &Sent) {
     emit_object(out, "messageSent", |object| receipt(object, sent));
 }
 
-/// `newMessage`: a message of a room, as it is sent or as it was.
+/// `newMessage`: a message of a room, as it is sent or as it was; `messageEdited` and `messageDeleted`: a change of one.
 pub fn new_message(out: &mut Vec<u8>, message: &Message) {
-    emit_object(out, "newMessage", |object| {
+    let name = match message.changes() {
+        None => "newMessage",
+        Some((_, RevisionKind::Edit)) => "messageEdited",
+        Some((_, RevisionKind::Delete)) => "messageDeleted",
+    };
+    emit_object(out, name, |object| {
         id(object, "id", message.id);
-        match &message.content.event {
-            None => object.raw("content", &message.content.body),
-            Some(event) => object.string("event", event).raw("data", &message.content.body),
-        };
+        events::revision(object, message);
+        events::content(object, message);
         object.string("sender", message.sender.user());
         object.string("roomId", &message.room);
         instant(object, "timestamp", message.at);

@@ -121,6 +121,19 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, conte
     });
 }
 
+/// `message:edit` and `message:delete`: the receipt of the change.
+pub fn changed(out: &mut Vec<u8>, request: RequestName, sent: &Sent) {
+    let message = if request == RequestName::MessageDelete { "Message deleted" } else { "Message edited" };
+    success(out, |object| {
+        object.plain("message", message);
+        id(object, "id", sent.id);
+        if let Some(seq) = sent.seq {
+            object.number("seq", seq);
+        }
+        instant(object, "timestamp", sent.at);
+    });
+}
+
 /// `message:typing-users`.
 pub fn typing_users<'a>(out: &mut Vec<u8>, room: &str, users: impl IntoIterator<Item = TypistView<'a>>) {
     success(out, |object| {

@@ -25,6 +25,10 @@ requests! {
     RoomOnline = "room:online",
     /// `message:send`.
     MessageSend = "message:send",
+    /// `message:edit`.
+    MessageEdit = "message:edit",
+    /// `message:delete`.
+    MessageDelete = "message:delete",
     /// `message:typing`.
     MessageTyping = "message:typing",
     /// `message:typing-users`.
@@ -122,6 +126,11 @@ fn command<'a>(
         RequestName::MessageSend => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
         }
+        RequestName::MessageEdit | RequestName::MessageDelete => Ok(Command::Revise {
+            room: room()?,
+            message: required("messageId", text("messageId", fields.message_id)?)?,
+            draft: (request == RequestName::MessageEdit).then(|| draft(&fields, content_bytes)).transpose()?,
+        }),
         RequestName::MessageTyping => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }

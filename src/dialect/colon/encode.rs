@@ -6,7 +6,7 @@ use crate::dialect::colon::views::{OnlineUserView, SessionView};
 use crate::dialect::events::{self, emit_object, id, instant, object_of};
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
-use crate::domain::event::{Content, Event, Joined, LeaveCause, Message, RoomInfo};
+use crate::domain::event::{Content, Event, Joined, LeaveCause, Message, RevisionKind, RoomInfo};
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
@@ -111,9 +111,14 @@ pub fn room_online<'a>(
     });
 }
 
-/// `message:new`: a message of a room, as it is sent or as it was.
+/// `message:new`: a message of a room, as it is sent or as it was; `message:edited` and `message:deleted`: a change of one.
 pub fn message_new(out: &mut Vec<u8>, sent: &Message) {
-    emit_object(out, "message:new", |object| message(object, sent));
+    let name = match sent.changes() {
+        None => "message:new",
+        Some((_, RevisionKind::Edit)) => "message:edited",
+        Some((_, RevisionKind::Delete)) => "message:deleted",
+    };
+    emit_object(out, name, |object| message(object, sent));
 }
 
 /// `message:sent`: to the connection that sent a message, once the message is committed.
@@ -209,7 +214,19 @@ pub(super) fn how(object: &mut Object<'_>, user: &OnlineUserView<'_>) {
 /// A message as its room sees it.
 fn message(object: &mut Object<'_>, message: &Message) {
     let sent = Sent { id: message.id, seq: message.seq, at: message.at };
-    said(object, &sent, &message.room, &message.sender, &message.content);
+    if message.revision.is_none() {
+        return said(object, &sent, &message.room, &message.sender, &message.content);
+    }
+    id(object, "id", sent.id);
+    events::revision(object, message);
+    // In a list of messages there is no other sign of a change.
+    object.optional("change", message.changes().map(|(_, kind)| kind.as_str()));
+    events::content(object, message);
+    if message.changes().is_none() {
+        object.string("type", message.content.kind.as_deref().unwrap_or("text"));
+    }
+    place(object, &sent, &message.room, &message.sender);
+    extras(object, &message.content);
 }
 
 /// The same from its parts.
@@ -220,6 +237,11 @@ pub(super) fn said(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Id
         Some(event) => object.string("event", event).raw("data", &content.body),
     };
     object.string("type", content.kind.as_deref().unwrap_or("text"));
+    place(object, sent, room, sender);
+    extras(object, content);
+}
+
+fn place(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Identity) {
     object.string("chatId", room).string("userId", sender.user());
     instant(object, "createdAt", sent.at);
     object.value("user", |out| {
@@ -230,6 +252,9 @@ pub(super) fn said(object: &mut Object<'_>, sent: &Sent, room: &str, sender: &Id
     if let Some(seq) = sent.seq {
         object.number("seq", seq);
     }
+}
+
+fn extras(object: &mut Object<'_>, content: &Content) {
     object.optional("replyToId", content.reply_to.as_deref());
     object.optional_raw("attachment", content.attachment.as_deref());
     object.optional_raw("metadata", content.metadata.as_deref());

@@ -104,6 +104,7 @@ pub(crate) fn message(content: Content) -> Message {
         to: None,
         content,
         at: NOW.wall,
+        revision: None,
     }
 }
 

@@ -154,6 +154,8 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "connection-failed" => failure(fields, room()?),
         "connection-mode" => host(HostAction::SetMode(wanted_mode(fields.mode)?)),
         "message" => Ok(Command::Send { target: target(fields)?, draft: draft(fields, content_bytes)? }),
+        "message-edit" => revise(fields, room()?, Some(content_bytes)),
+        "message-delete" => revise(fields, room()?, None),
         "presence" => status(fields.status).map(Command::SetStatus),
         "typing" => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
@@ -195,6 +197,13 @@ fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reje
 fn media_change<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reject> {
     let media = required("mediaState", media(fields.media_state)?)?;
     Ok(Command::Media { room, peer: name("peerId", fields.peer_id)?, media, sfu: sfu(fields.sfu)? })
+}
+
+/// A change of a message: an edit with at most `content_bytes` of content, or a deletion.
+fn revise<'a>(fields: &Fields<'a>, room: Cow<'a, str>, content_bytes: Option<usize>) -> Result<Command<'a>, Reject> {
+    let message = required("messageId", text("messageId", fields.message_id)?)?;
+    let draft = content_bytes.map(|bytes| draft(fields, bytes)).transpose()?;
+    Ok(Command::Revise { room, message, draft })
 }
 
 /// The reason is for the logs of clients.

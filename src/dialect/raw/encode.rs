@@ -6,7 +6,8 @@ use crate::codec::json::Object;
 use crate::domain::command::{MediaState, Opaque, ReceiptKind, Signal};
 use crate::domain::connection_mode::ModeChange;
 use crate::domain::event::{
-    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, RoomInfo, Signaled, shown_name,
+    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Revision, RevisionKind, RoomInfo,
+    Signaled, shown_name,
 };
 use crate::domain::history::{History, Marks};
 use crate::domain::op::Sent;
@@ -262,16 +263,23 @@ pub fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
 
 /// A message of a room.
 pub fn message(out: &mut Vec<u8>, message: &Message) {
-    let mut object = begin(out, "message");
+    let mut object = begin(out, message_type(message));
     object.plain("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = message.seq {
         object.number("seq", seq);
     }
-    object.string("roomId", &message.room).string("sender", message.sender.user());
+    object.string("roomId", &message.room);
+    if let Some((changed, _)) = message.changes() {
+        object.plain("messageId", changed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+    }
+    object.string("sender", message.sender.user());
     object.string("displayName", shown_name(&message.display_name, &message.sender));
     named(&mut object, "fromPeerId", &message.from);
     if let Some(to) = &message.to {
         named(&mut object, "toPeerId", to);
+    }
+    if let Some(revision) = message.revision.as_deref() {
+        return revised(object, message, *revision);
     }
     match &message.content.event {
         None => object.raw("content", &message.content.body),
@@ -279,6 +287,36 @@ pub fn message(out: &mut Vec<u8>, message: &Message) {
     };
     kind(&mut object, &message.content);
     extras(&mut object, &message.content);
+    object.number("timestamp", message.at).end();
+}
+
+fn message_type(message: &Message) -> &'static str {
+    match message.changes() {
+        None => "message",
+        Some((_, RevisionKind::Edit)) => "message-edited",
+        Some((_, RevisionKind::Delete)) => "message-deleted",
+    }
+}
+
+/// The rest of a message that was changed, or that changes another one.
+fn revised(mut object: Object<'_>, message: &Message, revision: Revision) {
+    match (revision, &message.content.event) {
+        (Revision::Of { kind: RevisionKind::Delete, .. }, _) => {}
+        (Revision::Of { .. }, _) | (_, None) => drop(object.raw("content", &message.content.body)),
+        (_, Some(event)) => drop(object.string("event", event).raw("data", &message.content.body)),
+    }
+    match revision {
+        Revision::Of { .. } => extras(&mut object, &message.content),
+        Revision::Edited(at) => {
+            kind(&mut object, &message.content);
+            extras(&mut object, &message.content);
+            object.number("editedAt", at);
+        }
+        Revision::Deleted(at) => {
+            kind(&mut object, &message.content);
+            object.number("deletedAt", at);
+        }
+    }
     object.number("timestamp", message.at).end();
 }
 

@@ -16,7 +16,7 @@ use crate::base::time::rfc3339;
 use crate::codec::http::query_value;
 use crate::codec::json::{self, Object};
 use crate::dialect::fields::check_portable;
-use crate::domain::event::{Content, Message};
+use crate::domain::event::{Content, Message, Revision};
 use crate::domain::history::{History, HistoryRange, PAGE_DEFAULT, PAGE_MAX};
 use crate::domain::op::{Publication, PushResult, Reply, Sent};
 use crate::domain::reject::Reject;
@@ -84,6 +84,40 @@ pub(super) struct PublishBody<'a> {
     exclude: Option<&'a RawValue>,
     #[serde(borrow)]
     idempotency_key: Option<&'a RawValue>,
+}
+
+/// The body of `PATCH /api/v1/rooms/:roomId/messages/:messageId`, unread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EditBody<'a> {
+    #[serde(borrow, default, deserialize_with = "some")]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    attachment: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// The new content of a message.
+pub(super) fn edit(body: &EditBody<'_>) -> Result<Content, Reject> {
+    let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?.get();
+    check_portable("data", data)?;
+    let extra = |field, value: Option<&RawValue>| -> Result<Option<Box<str>>, Reject> {
+        let Some(json) = value.map(RawValue::get) else { return Ok(None) };
+        check_portable(field, json)?;
+        if json.len() > limits::EXTRA_BYTES {
+            return Err(Reject::invalid(format!("{field} must have at most {} bytes", limits::EXTRA_BYTES)));
+        }
+        Ok(Some(json.into()))
+    };
+    Ok(Content {
+        body: data.into(),
+        event: None,
+        kind: None,
+        reply_to: None,
+        attachment: extra("attachment", body.attachment)?,
+        metadata: extra("metadata", body.metadata)?,
+    })
 }
 
 /// A value that is there, even if it is `null`.
@@ -213,7 +247,7 @@ pub(super) fn published(out: &mut Vec<u8>, rooms: &[Name], first: u16, outcomes:
     object.end();
 }
 
-fn receipt(object: &mut Object<'_>, sent: &Sent, epoch: &str) {
+pub(super) fn receipt(object: &mut Object<'_>, sent: &Sent, epoch: &str) {
     object.plain("id", sent.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = sent.seq {
         object.number("seq", seq);
@@ -245,6 +279,15 @@ fn message(out: &mut Vec<u8>, message: &Message) {
     object.plain("id", message.id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
     if let Some(seq) = message.seq {
         object.number("seq", seq);
+    }
+    match message.revision.as_deref() {
+        None => {}
+        Some(Revision::Of { message, kind }) => {
+            object.plain("change", kind.as_str());
+            object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+        }
+        Some(Revision::Edited(at)) => drop(object.string("editedAt", &rfc3339(*at))),
+        Some(Revision::Deleted(at)) => drop(object.string("deletedAt", &rfc3339(*at))),
     }
     object.string("sender", message.sender.user()).string("event", content.event.as_deref().unwrap_or(DEFAULT_EVENT));
     object.raw("data", &content.body).optional("messageType", content.kind.as_deref());

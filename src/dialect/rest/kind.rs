@@ -49,6 +49,10 @@ pub enum RestCallKind {
     Batch,
     /// `GET /api/v1/rooms/:roomId/messages`.
     Messages,
+    /// `PATCH /api/v1/rooms/:roomId/messages/:messageId`.
+    EditMessage,
+    /// `DELETE /api/v1/rooms/:roomId/messages/:messageId`.
+    DeleteMessage,
     /// `POST /api/v1/rooms`.
     MakeRoom,
     /// `PUT /api/v1/rooms/:roomId`.
@@ -137,7 +141,7 @@ impl RestCallKind {
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
                 Action::Push
             }
-            Self::Publish | Self::Batch => Action::Publish,
+            Self::Publish | Self::Batch | Self::EditMessage | Self::DeleteMessage => Action::Publish,
             Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts => Action::ReadRooms,
             Self::MakeRoom
             | Self::PutRoom

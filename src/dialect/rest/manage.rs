@@ -2,13 +2,15 @@
 
 use uuid::Uuid;
 
+use super::backend::receipt;
 use super::encode::{managed_room, message};
 use super::kind::RestCallKind;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::rfc3339;
 use crate::codec::json::{self, Object};
-use crate::domain::op::{LogTerms, Profile, ProfileChange, Reply, UsersPage};
+use crate::domain::event::Content;
+use crate::domain::op::{LogTerms, Profile, ProfileChange, Publication, Reply, UsersPage};
 
 /// A room that is to be made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,6 +81,13 @@ pub enum RoomAct {
     Members(UsersPage),
     /// Show the receipts of a message.
     Receipts(Uuid),
+    /// Edit a message, or delete it if there is no content.
+    Revise {
+        /// The message.
+        message: Uuid,
+        /// The new content.
+        content: Option<Content>,
+    },
     /// Make users participants.
     AddParticipants {
         /// Those that are not participants yet, the next one last.
@@ -114,6 +123,8 @@ impl RoomAct {
             Self::Close => RestCallKind::EndRoom,
             Self::Members(_) => RestCallKind::Members,
             Self::Receipts(_) => RestCallKind::Receipts,
+            Self::Revise { content: Some(_), .. } => RestCallKind::EditMessage,
+            Self::Revise { content: None, .. } => RestCallKind::DeleteMessage,
             Self::AddParticipants { .. } => RestCallKind::AddParticipants,
             Self::Remove(_) => RestCallKind::RemoveParticipant,
             Self::Join(_) => RestCallKind::JoinUser,
@@ -153,6 +164,13 @@ fn members(out: &mut Vec<u8>, room: &Name, act: &RoomAct, reply: &Reply) -> Opti
             object.plain("messageId", marks.message.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
             object.list("delivered", &marks.delivered, entry).list("read", &marks.read, entry);
             object.bool("complete", marks.complete).end();
+        }
+        (RoomAct::Revise { .. }, Reply::Published(outcomes)) => {
+            let Some(Publication { outcome: Ok((sent, epoch)), .. }) = outcomes.first() else { return None };
+            let mut object = Object::begin(out);
+            object.string("roomId", room);
+            receipt(&mut object, sent, epoch);
+            object.end();
         }
         (RoomAct::AddParticipants { .. }, Reply::Done) => message(out, "Participants added"),
         (RoomAct::Remove(_), Reply::Done) => message(out, "Removed from room"),

@@ -349,6 +349,10 @@ impl RestCall {
     pub fn content_bytes(&self) -> usize {
         let batched = match self {
             Self::Batch(batch) => batch.messages.iter().map(|message| message.content.body.len()).max(),
+            Self::Manage(managed) => match &managed.act {
+                RoomAct::Revise { content: Some(content), .. } => Some(content.body.len()),
+                _ => None,
+            },
             _ => None,
         };
         batched.or(self.content().map(|content| content.body.len())).unwrap_or(0)

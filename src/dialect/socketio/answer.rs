@@ -66,8 +66,12 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
             emit(out, DIALECT, |out| colon::room_left(out, room, LeaveCause::Left));
         }
         SocketIoAnswer::Sent(sent, room, said) => {
-            if let Some((sender, content)) = said {
-                ack(out, DIALECT, to, |out| colon::ack::sent(out, sent, room, sender, content));
+            match (said, request) {
+                (Some((sender, content)), _) => {
+                    ack(out, DIALECT, to, |out| colon::ack::sent(out, sent, room, sender, content));
+                }
+                (None, Some(request)) => ack(out, DIALECT, to, |out| colon::ack::changed(out, request, sent)),
+                (None, None) => {}
             }
             emit(out, DIALECT, |out| colon::message_sent(out, sent, room));
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::Name;
 use crate::domain::access::Identity;
 use crate::domain::event::{Message, PeerName};
-use crate::domain::hook::{HookChange, HookEvent, HookKind};
+use crate::domain::hook::{HookChange, HookEvent, HookKind, message_kind};
 use crate::domain::membership::{Member, Members};
 use crate::domain::op::OpContext;
 
@@ -21,7 +21,7 @@ impl OpContext<'_> {
 
     /// Notes a message for the application. The event has the message's id.
     pub(crate) fn hook_message(&mut self, message: &Arc<Message>) {
-        if self.rules.hooks.contains(HookKind::MessagePublished) {
+        if self.rules.hooks.contains(message_kind(message)) {
             self.hooks.push(HookEvent { id: message.id, at: message.at, change: HookChange::Message(message.clone()) });
         }
     }

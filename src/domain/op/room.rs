@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal};
 use crate::domain::connection_mode::{ConnectionMode, WantedMode};
-use crate::domain::event::{Content, PeerView};
+use crate::domain::event::{Content, PeerView, RevisionKind};
 use crate::domain::history::HistoryRange;
 use crate::domain::people::UsersPage;
 use crate::domain::record::Retention;
@@ -345,6 +345,19 @@ pub struct SendMessage {
     pub content: Content,
     /// The sender's own id of the message; it makes a repeated request idempotent.
     pub client_message_id: Option<Box<str>>,
+    /// The earlier message that it changes, if it is a change.
+    pub revises: Option<Box<Revise>>,
+}
+
+/// A change of an earlier message of a room.
+#[derive(Clone, Debug)]
+pub struct Revise {
+    /// That message.
+    pub message: Uuid,
+    /// The change.
+    pub kind: RevisionKind,
+    /// The sender of that message, once it is looked up.
+    pub sender: Option<Identity>,
 }
 
 /// The sender of a message of an application's backend.

@@ -46,7 +46,11 @@ const WIDE: u32 = 20;
 /// The cost of a command, without that of a long answer. Commands with a rate of their own cost no budget.
 pub fn cost_of(command: &Command<'_>) -> u32 {
     match command {
-        Command::Send { .. } | Command::Typing { .. } | Command::Signal(_) | Command::Media { .. } => 0,
+        Command::Send { .. }
+        | Command::Revise { .. }
+        | Command::Typing { .. }
+        | Command::Signal(_)
+        | Command::Media { .. } => 0,
         Command::Ping | Command::Echo(_) => 0,
         Command::SetStatus(_) | Command::Resume { .. } => WIDE,
         Command::Ask(query) => cost_of_query(query),

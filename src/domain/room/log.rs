@@ -163,10 +163,23 @@ impl RoomLog {
         Some(self.seq - back as u64)
     }
 
+    /// The sender of a recent message, unless it was deleted or is a change of another one.
+    pub(crate) fn sender_of(&self, message: Uuid) -> Option<&Identity> {
+        let (_, sender) = self.recent.iter().rev().find(|(id, _)| *id == message)?;
+        (!sender.is_none()).then_some(sender)
+    }
+
+    /// A message is deleted: it gets no receipts any more.
+    pub(in crate::domain) fn forget_sender(&mut self, message: Uuid) {
+        if let Some(at) = self.recent.iter().rposition(|(id, _)| *id == message) {
+            self.recent[at].1 = Identity::none();
+        }
+    }
+
     /// Counts a receipt of a recent message; its sender.
     pub(in crate::domain) fn mark(&mut self, message: Uuid, kind: ReceiptKind) -> Option<Identity> {
         // Ids are ordered by time, and most receipts are for late messages.
-        let at = self.recent.iter().rposition(|(id, _)| *id == message)?;
+        let at = self.recent.iter().rposition(|(id, sender)| *id == message && !sender.is_none())?;
         self.tally.get_or_insert_with(|| Box::new(ReceiptCounts::of(self.recent.len()))).mark(at, kind);
         Some(self.recent[at].1.clone())
     }
@@ -185,7 +198,7 @@ impl RoomLog {
         let is_known = |id: Uuid| known.is_some_and(|known| known.is_noted(id, by.user_name(), kind));
         let mut unmarked = Vec::new();
         for (id, sender) in self.recent.range(..=at).rev().take(limits::RECEIPTS_PER_REQUEST) {
-            if sender.user() == by.user() {
+            if sender.user() == by.user() || sender.is_none() {
                 continue;
             }
             if is_known(*id) {

@@ -11,6 +11,7 @@ mod loading;
 mod outbox;
 mod receipts;
 mod rest_quotas;
+mod revise;
 mod revocations;
 mod rewind;
 mod room_log;
@@ -423,6 +424,10 @@ impl Parts<'_> {
             StorageRequest::RoomOf => turn.reply(RoomStore::room_of_found(result)),
             StorageRequest::Receipt { room, connection, message, kind } => {
                 let outcome = rooms.receipt_found(turn, (room, connection), (message, kind), result);
+                turn.reply_unless_later(outcome);
+            }
+            StorageRequest::Revised { room, message } => {
+                let outcome = revise::found(rooms, turn, room, message, result);
                 turn.reply_unless_later(outcome);
             }
             StorageRequest::ReceiptsUpTo { room, connection, kind } => {

@@ -63,7 +63,7 @@ pub(super) fn found(
 ) {
     let by = rooms.rooms.get(room).and_then(|room| room.user_of(connection).ok());
     if let (Some(by), Ok(StorageReply::Page(Some(page)))) = (by, result) {
-        let of_others = page.messages.iter().filter(|message| message.sender.user() != by.user());
+        let of_others = page.messages.iter().filter(|message| message.is_live() && message.sender.user() != by.user());
         request_each(turn, room, connection, of_others.map(|message| message.id).collect(), kind);
     }
 }

@@ -136,6 +136,9 @@ impl RoomStore {
         result: StorageResult,
     ) -> OpOutcome {
         let MessageView { message: found, delivered, read, .. } = found_message(result, &room)?;
+        if !found.is_live() {
+            return Err(Reject::message_not_found());
+        }
         let sender: Identity = found.sender;
         let room = self.rooms.get_mut(&room).ok_or_else(Reject::room_not_found)?;
         let by = room.user_of(connection)?;

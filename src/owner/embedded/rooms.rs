@@ -15,6 +15,7 @@ use crate::domain::signaling::SignalLoads;
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
 use crate::owner::embedded::loading::WaitingOps;
+use crate::owner::embedded::revise;
 use crate::owner::embedded::stored_names::StoredNames;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 
@@ -207,6 +208,10 @@ impl RoomStore {
         }
         if room.log.is_kept(turn.rules()) {
             turn.check_store()?;
+        }
+        if revise::needs_lookup(room, &message, turn.rules()) {
+            revise::look_up(turn, room.id.clone(), message);
+            return Ok(None);
         }
         let outcome = room.send(message, &mut turn.context());
         let seq = room.log.seq();

@@ -15,7 +15,7 @@ use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Content, Event, Message};
 use crate::domain::history::HistoryRange;
 use crate::domain::monitoring::PresenceStats;
-use crate::domain::op::{AddressedEvent, RoomOp};
+use crate::domain::op::{AddressedEvent, RoomOp, SendMessage};
 use crate::domain::recovery::Returning;
 use crate::domain::reject::Reject;
 use crate::message::Requester;
@@ -36,6 +36,8 @@ pub(super) enum StorageRequest {
     RoomOf,
     /// The sender of a message that has been received or read.
     Receipt { room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
+    /// The sender of a message that is to be changed.
+    Revised { room: Name, message: Box<SendMessage> },
     /// The last one of the messages that have been received or read.
     ReceiptsUpTo { room: Name, connection: ConnectionId, kind: ReceiptKind },
     /// The messages that have been received or read.

@@ -115,7 +115,7 @@ pub fn decode_hook(keys: &KeySchema, stream_id: &str, event: &[u8]) -> Option<Ho
             let is_member = kind == HookKind::MemberJoined;
             HookChange::Member { room, peer: member.name(), user: member.user(), is_member }
         }
-        HookKind::MessagePublished => {
+        HookKind::MessagePublished | HookKind::MessageEdited | HookKind::MessageDeleted => {
             let room = room()?;
             HookChange::Message(Arc::new(wire.message?.into_message(&room)))
         }

@@ -136,6 +136,8 @@ lua_constants! {
     HOOK_MEMBER_JOINED = HookKind::MemberJoined.bit();
     HOOK_MEMBER_LEFT = HookKind::MemberLeft.bit();
     HOOK_MESSAGE = HookKind::MessagePublished.bit();
+    HOOK_MESSAGE_EDITED = HookKind::MessageEdited.bit();
+    HOOK_MESSAGE_DELETED = HookKind::MessageDeleted.bit();
 }
 
 lua_constants! {

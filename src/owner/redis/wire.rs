@@ -14,7 +14,9 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
-use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
+use crate::domain::event::{
+    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Revision, RevisionKind,
+};
 use crate::domain::op::PresenceView;
 use crate::message::redis::Bytes;
 use crate::owner::redis::mode::{WireModeChange, mode};
@@ -204,13 +206,68 @@ pub(super) struct WireMessage {
     #[serde(default)]
     to: Option<WireMember>,
     pub(super) id: WireMessageId,
+    /// The message that it changes.
+    #[serde(rename = "rv", default)]
+    revises: Option<WireRevises>,
     #[serde(rename = "s")]
     content: WireContent,
     at: u64,
+    /// What has become of it.
+    #[serde(rename = "ed", default)]
+    revised: Option<Box<WireRevised>>,
+}
+
+/// A change of another message: its id and the kind of the change.
+#[derive(Clone, Debug, Deserialize)]
+struct WireRevises {
+    #[serde(rename = "i")]
+    message: WireMessageId,
+    #[serde(rename = "k")]
+    kind: Box<str>,
+}
+
+/// What changes have made of a message.
+#[derive(Clone, Debug, Deserialize)]
+struct WireRevised {
+    #[serde(rename = "k")]
+    kind: Box<str>,
+    at: u64,
+    #[serde(rename = "s", default)]
+    content: Option<WireContent>,
+}
+
+/// A kind of change, as the scripts know it.
+pub(super) fn revision_letter(kind: RevisionKind) -> &'static str {
+    match kind {
+        RevisionKind::Edit => "e",
+        RevisionKind::Delete => "d",
+    }
+}
+
+fn revision_kind(letter: &str) -> RevisionKind {
+    if letter == "d" { RevisionKind::Delete } else { RevisionKind::Edit }
+}
+
+/// A message's content after changes, and its part in changes.
+fn revised(
+    content: Content,
+    revises: Option<WireRevises>,
+    revised: Option<Box<WireRevised>>,
+) -> (Content, Option<Box<Revision>>) {
+    if let Some(WireRevises { message, kind }) = revises {
+        return (content, Some(Box::new(Revision::Of { message: message.0, kind: revision_kind(&kind) })));
+    }
+    let Some(WireRevised { kind, at, content: edit }) = revised.map(|revised| *revised) else { return (content, None) };
+    match (revision_kind(&kind), edit) {
+        (RevisionKind::Delete, _) => (content.gone(), Some(Box::new(Revision::Deleted(at)))),
+        (RevisionKind::Edit, Some(edit)) => (content.edited(edit.into()), Some(Box::new(Revision::Edited(at)))),
+        (RevisionKind::Edit, None) => (content, None),
+    }
 }
 
 impl WireMessage {
     pub(super) fn into_message(self, room: &Name) -> Message {
+        let (content, revision) = revised(self.content.into(), self.revises, self.revised);
         Message {
             id: self.id.0,
             seq: self.seq,
@@ -221,8 +278,9 @@ impl WireMessage {
             sender: self.sender.identity.into(),
             display_name: self.sender.display_name,
             to: self.to.map(|to| to.name()),
-            content: self.content.into(),
+            content,
             at: self.at,
+            revision,
         }
     }
 

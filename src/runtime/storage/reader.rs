@@ -28,7 +28,7 @@ use crate::runtime::storage::statements::statements;
 const TRIM_AFTER: Duration = Duration::from_secs(2);
 
 /// Number of columns of [`rows::MESSAGE`].
-const MESSAGE_COLUMNS: usize = 13;
+const MESSAGE_COLUMNS: usize = 15;
 
 /// See the module description.
 pub(super) struct StorageReader {

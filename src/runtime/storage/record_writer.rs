@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
-use crate::domain::event::Direct;
+use crate::domain::event::{Direct, Message, RevisionKind};
 use crate::domain::op::ProfileChange;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::domain::revocation::Revocation;
@@ -79,6 +79,13 @@ statements! {
         add_message: "INSERT INTO message(room, seq, id, at, sender, username, peer, body, kind, reply_to, attachment,
             metadata, client_id, display_name, event)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
+        revise: "UPDATE message SET revision = ?2, revised = ?3 WHERE id = ?1";
+        edit_message: "UPDATE message SET body = ?2, attachment = ifnull(?3, attachment), metadata = ifnull(?4, metadata),
+                revision = ?5, revised = ?6
+            WHERE id = ?1 AND room = ?7 AND (revision IS NULL OR revision = ?5)";
+        delete_message: "UPDATE message SET body = 'null', reply_to = NULL, attachment = NULL, metadata = NULL,
+                revision = ?2, revised = ?3
+            WHERE id = ?1 AND room = ?4 AND (revision IS NULL OR revision = ?5)";
         mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
             SELECT number, ?2, ?3, ?4 FROM message WHERE id = ?1
             ON CONFLICT DO UPDATE SET delivered_at = ifnull(delivered_at, excluded.delivered_at),
@@ -330,6 +337,33 @@ impl<'c> RecordWriter<'c> {
             content.event.as_deref(),
         ])?;
         debug_assert_eq!(added, 1, "invariant: a message is one row");
+        match message.changes() {
+            Some((changed, kind)) => self.revise(room, message, (&changed, kind)),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks a message as the change of another one, and changes that. One that was deleted stays so.
+    fn revise(
+        &mut self,
+        room: i64,
+        change: &Message,
+        (changed, kind): (&Uuid, RevisionKind),
+    ) -> Result<(), StorageFault> {
+        let (id, at) = (changed.as_bytes(), int(change.at));
+        self.statements.revise.execute(params![change.id.as_bytes(), rows::revision_column(kind), id])?;
+        let content = &change.content;
+        match kind {
+            RevisionKind::Edit => {
+                let (attachment, metadata) = (content.attachment.as_deref(), content.metadata.as_deref());
+                let values = params![id, &*content.body, attachment, metadata, rows::EDITED, at, room];
+                self.statements.edit_message.execute(values)?;
+            }
+            RevisionKind::Delete => {
+                let values = params![id, rows::DELETED, at, room, rows::EDITED];
+                self.statements.delete_message.execute(values)?;
+            }
+        }
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Status};
-use crate::domain::event::{Content, Direct, Message, PeerName};
+use crate::domain::event::{Content, Direct, Message, PeerName, Revision, RevisionKind};
 use crate::domain::op::{HostKey, Profile};
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
 use crate::domain::revocation::{Revocation, Revoked};
@@ -18,7 +18,7 @@ use crate::message::storage::StoredUser;
 /// Columns of [`message`], from `message` joined with its sender's row in `user`.
 pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name, message.username, message.peer, \
     message.body, message.kind, message.reply_to, message.attachment, message.metadata, message.event, \
-    message.display_name";
+    message.display_name, message.revision, message.revised";
 
 /// Columns of [`direct`].
 pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata, event";
@@ -115,6 +115,29 @@ pub(super) fn message(room: &Name, row: &Row<'_>) -> Result<Message> {
         to: None,
         content: content(row, 6)?,
         at: nat(row, 2)?,
+        revision: revision(row, 13)?.map(Box::new),
+    })
+}
+
+/// The numbers of changes and of what they leave, in the column `revision`.
+pub(super) const EDITED: u8 = 3;
+/// See [`EDITED`].
+pub(super) const DELETED: u8 = 4;
+
+pub(super) fn revision_column(kind: RevisionKind) -> u8 {
+    match kind {
+        RevisionKind::Edit => 1,
+        RevisionKind::Delete => 2,
+    }
+}
+
+fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
+    Ok(match row.get::<_, Option<u8>>(at)? {
+        None => None,
+        Some(1) => Some(Revision::Of { message: uuid(row, at + 1)?, kind: RevisionKind::Edit }),
+        Some(2) => Some(Revision::Of { message: uuid(row, at + 1)?, kind: RevisionKind::Delete }),
+        Some(EDITED) => Some(Revision::Edited(nat(row, at + 1)?)),
+        Some(_) => Some(Revision::Deleted(nat(row, at + 1)?)),
     })
 }
 

@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -25,6 +25,7 @@ const STEPS: [&str; 11] = [
     REVOCATIONS_AND_HOSTS,
     HOOK_EVENTS,
     METADATA_OF_ROOMS,
+    REVISIONS_OF_MESSAGES,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -218,6 +219,13 @@ const METADATA_OF_ROOMS: &str = "
     ALTER TABLE room ADD COLUMN metadata TEXT;   -- JSON; NULL or empty: none
 ";
 
+const REVISIONS_OF_MESSAGES: &str = "
+    -- NULL: an unchanged message; 1: an edit, 2: a deletion; 3: edited, 4: deleted
+    ALTER TABLE message ADD COLUMN revision INTEGER;
+    -- Of a change, the id of the changed message; of a changed message, the time.
+    ALTER TABLE message ADD COLUMN revised;
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -274,6 +282,7 @@ mod tests {
         assert_eq!(tables(0), tables(8));
         assert_eq!(tables(0), tables(9));
         assert_eq!(tables(0), tables(10));
+        assert_eq!(tables(0), tables(11));
     }
 
     #[test]

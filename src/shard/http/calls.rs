@@ -109,7 +109,7 @@ impl<'a> Calls<'a> {
         let look = |user: &Name| Op::User(user.clone(), UserOp::Describe { by: by.clone() });
         match call {
             RestCall::CreateMeeting(..) | RestCall::CreateRoom(..) => one(self.create_op(call, by)),
-            RestCall::Manage(managed) => one(self.core.managed_op(now, managed, by)?),
+            RestCall::Manage(managed) => one(self.core.managed_op(now, managed, by, caller)?),
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
@@ -508,6 +508,7 @@ fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, r
         to: None,
         content: publish.content.clone(),
         client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
+        revises: None,
     };
     Op::Room(room.clone(), RoomOp::Send(Box::new(message)))
 }

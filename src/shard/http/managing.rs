@@ -1,14 +1,18 @@
 //! Calls of an application's backend on one room, as requests to its owner. The backend acts for the server: no room is closed to
 //! it.
 
+use uuid::Uuid;
+
 use crate::base::Name;
-use crate::base::ids::random_room_id;
+use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::dialect::rest::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 use crate::domain::access::{Identity, Roles};
-use crate::domain::op::{HostClaim, Op, ProfileChange, Reply, RoomOp, UserOp};
+use crate::domain::event::{Content, RevisionKind};
+use crate::domain::op::{HostClaim, Op, ProfileChange, Publisher, Reply, Revise, RoomOp, SendMessage, UserOp};
 use crate::domain::reject::{Code, Reject};
+use crate::shard::commands::deleted;
 use crate::shard::core::Core;
 use crate::shard::http::calls::CallStep;
 
@@ -25,7 +29,16 @@ impl Core {
     ///
     /// # Errors
     /// The user that is to join is banned from the room.
-    pub(super) fn managed_op(&mut self, now: Now, managed: &mut ManagedRoom, by: &Identity) -> Result<Op, Reject> {
+    pub(super) fn managed_op(
+        &mut self,
+        now: Now,
+        managed: &mut ManagedRoom,
+        by: &Identity,
+        caller: ConnectionId,
+    ) -> Result<Op, Reject> {
+        if let RoomAct::Revise { message, content } = &managed.act {
+            return Ok(Op::Room(managed.room.clone(), revise(by, *message, content.clone(), caller)));
+        }
         if let RoomAct::Join(join) = &managed.act {
             self.revocations.list().check_member(now, &managed.room, &join.user)?;
         }
@@ -52,9 +65,23 @@ fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) -> Op {
         RoomAct::AddParticipants { waiting } => admit(&waiting.pop().expect("invariant: the call names a user")),
         RoomAct::Remove(user) => RoomOp::RemoveUser { by: HostClaim::from(by), user: user.clone() },
         RoomAct::Join(join) => return Op::User(join.user.clone(), UserOp::ListConnections),
+        RoomAct::Revise { .. } => RoomOp::Describe { by },
         RoomAct::Leave(user) => RoomOp::RemoveParticipant { by: plain(user), connection: None },
     };
     Op::Room(managed.room.clone(), op)
+}
+
+/// A change of a message, as a message of the backend.
+fn revise(by: &Identity, message: Uuid, content: Option<Content>, caller: ConnectionId) -> RoomOp {
+    let kind = if content.is_some() { RevisionKind::Edit } else { RevisionKind::Delete };
+    RoomOp::Send(Box::new(SendMessage {
+        connection: caller,
+        publisher: Some(Publisher { identity: by.clone(), part: 0 }),
+        to: None,
+        content: content.unwrap_or_else(deleted),
+        client_message_id: None,
+        revises: Some(Box::new(Revise { message, kind, sender: None })),
+    }))
 }
 
 fn plain(user: &Name) -> Identity {
@@ -108,6 +135,11 @@ pub(super) fn next_step(
     rounds: u8,
     reply: Result<Reply, Reject>,
 ) -> Result<CallStep, Reject> {
+    if let (RoomAct::Revise { .. }, Ok(Reply::Published(outcomes))) = (&managed.act, &reply)
+        && let Some(Err(reject)) = outcomes.first().map(|one| &one.outcome)
+    {
+        return Err(reject.clone());
+    }
     let code = reply.as_ref().err().map(|reject| reject.code);
     let op = match (&mut managed.act, code) {
         (RoomAct::AddParticipants { waiting }, None) => match waiting.pop() {

@@ -181,7 +181,19 @@ fn the_last_that_a_client_hears_says_how_far_it_is_in_all_its_rooms() {
         let (sender, from) = (Identity::guest("bo"), PeerName::Chosen("bo".into()));
         let (id, seq, room) = (uuid::Uuid::from_u128(seq.into()), Some(seq), name.into());
         let (display_name, at) = (None, NOW.wall);
-        let message = Message { id, seq, room, sender, display_name, from, is_published: false, to: None, content, at };
+        let message = Message {
+            id,
+            seq,
+            room,
+            sender,
+            display_name,
+            from,
+            is_published: false,
+            to: None,
+            content,
+            at,
+            revision: None,
+        };
         let event = Event::Message(Arc::new(message));
         let packed = Arc::new(EncodedEvent::new(&event, NOW, &mut Vec::new()).and_for_peers(&event, NOW));
         harness.shard.handle_message(NOW, ShardMessage::Publish { room: name.into(), except: None, packed });

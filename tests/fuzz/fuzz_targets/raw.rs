@@ -94,7 +94,10 @@ fn check(command: &Command<'_>) {
             let extras = [draft.attachment, draft.metadata];
             assert!(extras.into_iter().flatten().all(|json| is_json(json) && json.len() <= limits::EXTRA_BYTES));
         }
-        Command::Typing { room, .. } | Command::Receipt { room, .. } | Command::Host { room, .. } => {
+        Command::Typing { room, .. }
+        | Command::Receipt { room, .. }
+        | Command::Revise { room, .. }
+        | Command::Host { room, .. } => {
             assert!(is_name(room));
         }
         Command::SetStatus(_) | Command::Authenticate { .. } | Command::Ping => {}

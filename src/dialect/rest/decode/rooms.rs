@@ -10,6 +10,7 @@ use super::{
 };
 use crate::base::display_name::name_fault;
 use crate::dialect::fields::check_portable;
+use crate::dialect::rest::backend;
 use crate::dialect::rest::{ManagedRoom, NewRoom, RestCallKind, RoomAct, UserJoin};
 use crate::domain::op::{LogTerms, Profile, ProfileChange};
 use crate::domain::record::Retention;
@@ -120,10 +121,12 @@ pub(super) fn membership<'a>(
     let act = match route.kind {
         RestCallKind::EndRoom => RoomAct::Close,
         RestCallKind::Members => RoomAct::Members(UsersPage { after: None, limit: limits::USERS_LISTED }),
-        RestCallKind::Receipts => {
-            let id = Uuid::parse_str(&route.second);
-            RoomAct::Receipts(id.map_err(|_| Reject::invalid("messageId must be the id of a message"))?)
+        RestCallKind::Receipts => RoomAct::Receipts(message_id(route)?),
+        RestCallKind::EditMessage => {
+            let content = Some(backend::edit(&fields(text()?)?)?);
+            RoomAct::Revise { message: message_id(route)?, content }
         }
+        RestCallKind::DeleteMessage => RoomAct::Revise { message: message_id(route)?, content: None },
         RestCallKind::AddParticipants => {
             let body: ParticipantsBody<'_> = fields(text()?)?;
             let wanted = format!("a list of 1 to {} user ids", limits::PUBLISHED_TARGETS);
@@ -142,6 +145,10 @@ pub(super) fn membership<'a>(
         _ => RoomAct::Show,
     };
     Ok(ManagedRoom { room: Name::from(&*route.parameter), act, is_new: false })
+}
+
+fn message_id(route: &RestCallRoute<'_>) -> Result<Uuid, Reject> {
+    Uuid::parse_str(&route.second).map_err(|_| Reject::invalid("messageId must be the id of a message"))
 }
 
 fn settings(body: ChangeBody<'_>) -> Result<ProfileChange, Reject> {

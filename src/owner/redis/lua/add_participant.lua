@@ -4,9 +4,10 @@
 local user_id, is_admin = ARGV[5], ARGV[6]
 local why = open()
 if why then return refuse(why) end
+local is_known = not room.made or call('ZSCORE', participants_key, user_id)
+if is_known then touch() end
 if not admits(user_id, is_admin) then return refuse('private') end
 if is_locked_for(user_id, is_admin) then return refuse('locked') end
-local is_known = not room.made or call('ZSCORE', participants_key, user_id)
 if not is_known and call('ZCARD', participants_key) >= PARTICIPANTS_MAX then return refuse('participants_full') end
 touch()
 for at = 7, #ARGV do

@@ -8,7 +8,7 @@ local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
 local seq = call('HGET', ids_key, message)
 local entry = seq and call('XRANGE', log_key, seq .. '-0', seq .. '-0')[1]
-if not entry then return refuse('message_not_found') end
+if not entry or not is_live(entry) then return refuse('message_not_found') end
 local sender = cjson.decode(entry[2][2]).by.w[1]
 if room.kept then
   local marks = key .. ':k:' .. message

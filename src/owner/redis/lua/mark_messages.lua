@@ -34,13 +34,13 @@ if is_up_to then
   local most = room.kept and RECEIPTS_PER_REQUEST or 1
   for _, entry in ipairs(call('XREVRANGE', log_key, seq .. '-0', '-', 'COUNT', most)) do
     local sender = sender_of(entry)
-    if (sender ~= seat.w[1] or not room.kept) and not mark(entry[2][4], sender) then break end
+    if (sender ~= seat.w[1] or not room.kept) and is_live(entry) and not mark(entry[2][4], sender) then break end
   end
 else
   for at = 8, #ARGV do
     local seq = call('HGET', ids_key, ARGV[at])
     local entry = seq and call('XRANGE', log_key, seq .. '-0', seq .. '-0')[1]
-    if entry then mark(ARGV[at], sender_of(entry)) end
+    if entry and is_live(entry) then mark(ARGV[at], sender_of(entry)) end
   end
 end
 return done('"r":1')

@@ -22,6 +22,7 @@
 --   key:m    a hash: members by connection              key:p    a hash: connections by chosen peer id
 --   key:u    a sorted set: users with members, by name  key:h    a hash: number of members by user
 --   key:l    a stream: messages, by number              key:i    a hash: numbers of messages by id
+--   key:e    a hash: edits and deletions of messages, by their numbers: k kind (e, d), at, s content of an edit
 --   key:f    a stream: other events, by number          key:t    a hash: typing indicators, by connection
 --   key:a    a sorted set: participants                 key:x    a string: the room was closed a moment ago
 --   key:k:id a hash: receipts of a message              key:c:id a string: the reply to a message with a client id
@@ -37,7 +38,7 @@
 -- if the application has endpoints, the kinds of hook events, as bits.
 local members_key, peers_key, participants_key = key .. ':m', key .. ':p', key .. ':a'
 local users_key, user_counts_key = key .. ':u', key .. ':h'
-local log_key, ids_key, typing_key = key .. ':l', key .. ':i', key .. ':t'
+local log_key, ids_key, typing_key, revised_key = key .. ':l', key .. ':i', key .. ':t', key .. ':e'
 local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms, hooks
 do
   local rules = {}
@@ -64,7 +65,7 @@ end
 
 -- Does a command with each key that ends with the room.
 local function each(command, ...)
-  for _, part in ipairs({'', ':m', ':p', ':u', ':h', ':l', ':i', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
+  for _, part in ipairs({'', ':m', ':p', ':u', ':h', ':l', ':i', ':e', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
 end
 
 -- Time the room can be empty before it ends; 0: no limit.
@@ -86,6 +87,7 @@ local function append(seq, entry, message)
     for _, beyond in ipairs(call('XRANGE', log_key, seq .. '-0', '+')) do
       call('XDEL', log_key, beyond[1])
       call('HDEL', ids_key, beyond[2][4])
+      call('HDEL', revised_key, string.match(beyond[1], '^%d+'))
     end
     call('XSETID', log_key, (seq - 1) .. '-0')
   end
@@ -597,6 +599,22 @@ local function join(seat, admin)
   return enter(seat)
 end
 
+-- The text of a message in the log, with what has become of it.
+local has_revised
+local function shown(entry)
+  if has_revised == nil then has_revised = call('EXISTS', revised_key) == 1 end
+  local revised = has_revised and call('HGET', revised_key, string.match(entry[1], '^%d+'))
+  return revised and string.sub(entry[2][2], 1, -2) .. ',"ed":' .. revised .. '}' or entry[2][2]
+end
+
+-- Whether a message is neither the change of another one nor deleted. The entry of a change is the only one of that name:
+-- quotation marks within texts are escaped.
+local function is_live(entry)
+  if string.find(entry[2][2], '"rv":{', 1, true) then return false end
+  local revised = call('HGET', revised_key, string.match(entry[1], '^%d+'))
+  return not (revised and string.find(revised, '{"k":"d"', 1, true))
+end
+
 -- Reads texts of a stream by XRANGE or XREVRANGE, at most `limit` and PAGE_BYTES, but at least one, in steps that hardly go
 -- beyond that. Returns them, the id of the first, and whether there are more.
 local function read_texts(stream, command, from, to, limit)
@@ -604,7 +622,7 @@ local function read_texts(stream, command, from, to, limit)
   while true do
     local entries = call(command, stream, from, to, 'COUNT', step)
     for _, entry in ipairs(entries) do
-      local text = entry[2][2]
+      local text = stream == log_key and shown(entry) or entry[2][2]
       bytes = bytes + #text
       if #texts >= limit or bytes > PAGE_BYTES and #texts > 0 then return texts, first, true end
       texts[#texts + 1] = text
@@ -636,6 +654,8 @@ local function trim(before)
     if removed >= TRIM_EVERY and (removed >= TRIMMED_MAX or bytes > PAGE_BYTES) then return first end
     call('XDEL', log_key, first[1])
     call('HDEL', ids_key, first[2][4])
+    if has_revised == nil then has_revised = call('EXISTS', revised_key) == 1 end
+    if has_revised then call('HDEL', revised_key, seq_of(first)) end
     removed, bytes = removed + 1, bytes + #first[2][2]
   end
 end

@@ -6,12 +6,12 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
-use crate::domain::event::{Content, Message};
+use crate::domain::event::Message;
 use crate::domain::history::{HistoryRange, PAGE_MAX};
 use crate::domain::hook::HookKind;
 use crate::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, RelaySignal, RoomOp, SendMessage,
-    message_id,
+    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publisher, RelaySignal, Revise,
+    RoomOp, SendMessage, message_id,
 };
 use crate::domain::recovery::Returning;
 use crate::domain::signaling::load_ms;
@@ -21,7 +21,8 @@ use crate::owner::redis::schema::EPOCH_CHARS;
 use crate::owner::redis::scripts;
 use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::{
-    self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, number, text,
+    self, WireConnectionId, WireContent, WireIdentity, WireMember, connection as id, flag, json, number,
+    revision_letter, text,
 };
 
 /// The operation that a call on a room does: it selects how the reply is decoded.
@@ -304,24 +305,33 @@ fn send_script(turn: &OwnerTurn<'_>) -> &'static Script {
 }
 
 fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
-    let SendMessage { connection, publisher, to, content, client_message_id } = message;
+    let SendMessage { connection, publisher, to, content, client_message_id, revises } = message;
     let message = message_id(&mut turn.node.rng, turn.now).to_string();
-    let rest = message_rest(&message, content, turn.now);
+    let content = json(&WireContent::from(content));
+    let rest = message_rest(&message, &content, revises.as_deref(), turn.now);
     let mut arguments =
         vec![id(connection), optional(to.as_deref()), text(message), rest, optional(client_message_id.as_deref())];
-    if let Some(publisher) = publisher {
-        arguments.push(json(&WireMember {
-            order: 0,
-            connection: WireConnectionId(connection),
-            peer: publisher.identity.user().into(),
-            display_name: None,
-            identity: WireIdentity::from(&publisher.identity),
-            media: 0,
-            is_socketio: 0,
-            node: connection.place().node,
-        }));
+    if publisher.is_some() || revises.is_some() {
+        arguments.push(publisher.as_ref().map_or_else(|| text(""), |publisher| backend(connection, publisher)));
+    }
+    if let Some(change) = revises {
+        arguments.extend([text(change.message.to_string()), text(revision_letter(change.kind)), content]);
     }
     arguments
+}
+
+/// A backend as the member that sends a message.
+fn backend(connection: ConnectionId, publisher: &Publisher) -> Bytes {
+    json(&WireMember {
+        order: 0,
+        connection: WireConnectionId(connection),
+        peer: publisher.identity.user().into(),
+        display_name: None,
+        identity: WireIdentity::from(&publisher.identity),
+        media: 0,
+        is_socketio: 0,
+        node: connection.place().node,
+    })
 }
 
 /// The room is added to the caller's list before the caller becomes a participant.
@@ -341,10 +351,13 @@ fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[Co
 }
 
 /// A logged message from its id on; the script adds number and sender before it.
-fn message_rest(id: &str, content: Content, now: Now) -> Bytes {
-    let content = json(&WireContent::from(content));
-    let mut rest = format!(r#""id":"{id}","s":"#).into_bytes();
-    rest.extend_from_slice(&content);
+fn message_rest(id: &str, content: &[u8], revises: Option<&Revise>, now: Now) -> Bytes {
+    let mut rest = format!(r#""id":"{id}","#).into_bytes();
+    if let Some(Revise { message, kind, .. }) = revises {
+        rest.extend_from_slice(format!(r#""rv":{{"i":"{message}","k":"{}"}},"#, revision_letter(*kind)).as_bytes());
+    }
+    rest.extend_from_slice(b"\"s\":");
+    rest.extend_from_slice(content);
     rest.extend_from_slice(format!(r#","at":{}}}"#, now.wall).as_bytes());
     rest.into()
 }

@@ -15,6 +15,7 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "close_forbidden" => Reject::close_forbidden(),
         "update_forbidden" => Reject::update_forbidden(),
         "no_profile" => Reject::no_profile(),
+        "change_forbidden" => Reject::change_forbidden(),
         "host_only" => Reject::host_only(),
         "locked" => Reject::room_locked(),
         "not_in_room" => Reject::not_in_room(),
