@@ -6,6 +6,7 @@
 
 mod configuration;
 mod dev_secret;
+mod doctor;
 mod health;
 mod key;
 mod logging;
@@ -24,6 +25,7 @@ use crate::shard::Options;
 
 pub use configuration::{ConfigArguments, configuration};
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
+pub use doctor::{DoctorArguments, doctor};
 pub use health::health;
 pub use key::{KeyArguments, KeyCommand, KeyServer, key};
 pub use logging::{LogLevel, start_logging};
@@ -101,6 +103,14 @@ Examples:
   switchboard reload --config /etc/switchboard/switchboard.toml
   switchboard reload --config /etc/switchboard/switchboard.toml --pid 4711";
 
+const DOCTOR_EXAMPLES: &str = "\
+Exits with 1 if anything does not work. Opens a few connections, and one session without a token.
+
+Examples:
+  switchboard doctor https://chat.example --origin https://app.example
+  switchboard doctor https://chat.example --token $(switchboard token --sub alice) --idle 70
+  switchboard doctor --config /etc/switchboard/switchboard.toml";
+
 const BACKUP_EXAMPLES: &str = "\
 The file must not be there yet. `switchboard restore` puts it back.
 
@@ -139,6 +149,9 @@ pub enum ProgramCommand {
     /// Have a running server read its settings again
     #[command(after_help = RELOAD_EXAMPLES)]
     Reload(ReloadArguments),
+    /// Look at a server as its clients do, at this machine and at Redis, with advice
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor(DoctorArguments),
     /// Copy the store to a file, also while a server uses it
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup(BackupArguments),
@@ -343,9 +356,20 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for word in
-            ["serve", "token", "key", "config", "health", "reload", "backup", "restore", "check", "export", "Examples:"]
-        {
+        for word in [
+            "serve",
+            "token",
+            "key",
+            "config",
+            "health",
+            "reload",
+            "doctor",
+            "backup",
+            "restore",
+            "check",
+            "export",
+            "Examples:",
+        ] {
             assert!(help().contains(word), "{word}");
         }
     }

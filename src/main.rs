@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Some(ProgramCommand::Token(arguments)) => token(&arguments),
         Some(ProgramCommand::Key(arguments)) => key(&arguments),
         Some(ProgramCommand::Config(arguments)) => show_config(&arguments),
+        Some(ProgramCommand::Doctor(arguments)) => command_line::doctor(&arguments, clock::unix_seconds(), print_line),
         Some(ProgramCommand::Backup(arguments)) => command_line::backup(&arguments).map(|outcome| print_line(&outcome)),
         Some(ProgramCommand::Restore(arguments)) => {
             command_line::restore(&arguments, clock::unix_millis()).map(|outcome| print_line(&outcome))

@@ -8,6 +8,7 @@ mod bounds;
 mod budgets;
 mod command_line;
 mod connection_attempts;
+mod doctor;
 mod drain;
 mod exposure;
 mod handshakes;

@@ -34,14 +34,8 @@ pub struct ClaimedNode {
 ///
 /// # Errors
 /// Redis cannot be reached or refuses; all numbers are taken.
-pub fn claim(mut options: RedisOptions) -> Result<ClaimedNode, String> {
-    if let Some(path) = &options.ca_file {
-        let bad = |error: String| format!("redis.ca_file: {}: {error}", path.display());
-        let authorities = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
-        options.address = options.address.trusting(authorities).map_err(bad)?;
-    }
-    // An error means that the same provider is installed already.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+pub fn claim(options: RedisOptions) -> Result<ClaimedNode, String> {
+    let options = trusting(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("no asynchronous runtime: {error}"))?;
     let no_entropy = |error| format!("no entropy: {error}");
@@ -77,6 +71,18 @@ pub fn claim(mut options: RedisOptions) -> Result<ClaimedNode, String> {
         }
     })?;
     Ok(ClaimedNode { node, name, options, runtime })
+}
+
+/// The options with the authorities of `redis.ca_file`, and TLS made ready for this process.
+pub(super) fn trusting(mut options: RedisOptions) -> Result<RedisOptions, String> {
+    if let Some(path) = &options.ca_file {
+        let bad = |error: String| format!("redis.ca_file: {}: {error}", path.display());
+        let authorities = std::fs::read(path).map_err(|error| bad(error.to_string()))?;
+        options.address = options.address.trusting(authorities).map_err(bad)?;
+    }
+    // An error means that the same provider is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Ok(options)
 }
 
 /// The number, or the reason why there is none; an error if another attempt can succeed.

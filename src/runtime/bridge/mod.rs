@@ -25,6 +25,7 @@ mod claim;
 mod client;
 mod cluster_state;
 mod connection;
+mod information;
 mod outbox;
 mod probes;
 mod sentinels;
@@ -42,6 +43,7 @@ pub use address::{ADDRESS_FORMS, RedisAddress};
 pub use calls::text_of;
 pub use claim::{ClaimedNode, claim};
 pub use client::RedisClient;
+pub use information::information;
 pub use outbox::{HookStream, RedisOutbox};
 
 use crate::base::rng::Rng;
