@@ -174,6 +174,16 @@ pub const ARRIVAL_NOTED_MS: u64 = 10_000;
 /// Outgoing data collected in a turn, in bytes; above it the data is written.
 pub const TURN_BYTES: usize = 4 << 20;
 
+/// Deliveries that messages to large rooms may cause in one turn, in bytes: the time of a turn, about, which other clients wait
+/// for. All clients that send such messages share it.
+pub const BROADCAST_BYTES: usize = 48 << 20;
+
+/// Members of a room on one shard from which it is a large one.
+pub const BROADCAST_MEMBERS: usize = 32;
+
+/// Bytes of a delivered message beside its content, about.
+pub const BROADCAST_OVERHEAD: usize = 128;
+
 /// Responses queued on one connection, in bytes; above it the next pipelined request is not read.
 pub const ANSWERS_BYTES: usize = 64 * 1024;
 

@@ -20,6 +20,7 @@ use crate::domain::op::{HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, Re
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
+use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
 use crate::shard::http::calls::host_key;
 use crate::shard::log::Logging;
@@ -280,7 +281,11 @@ impl<'a> Commands<'a> {
                 return Ok((then, Op::User(user, UserOp::Send { by, content })));
             }
         };
-        let room = self.core.rooms.name(&room);
+        let (room, members) = self.core.rooms.name_and_members(&room);
+        if to.is_none() {
+            let bytes = content.body.len() + content.attachment.as_deref().map_or(0, str::len);
+            Broadcasting::on(self.core).begin(peer, bytes, members);
+        }
         // In the colon dialect an ack repeats the content.
         let dialect = peer.socketio().map(|slot| self.core.net.sessions.peers[slot].dialect);
         let then = match dialect == Some(Dialect::Colon) && id.socketio().ack.is_some() {

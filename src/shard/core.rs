@@ -30,6 +30,7 @@ use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
 use crate::shard::audit::{AuditLog, RefusalCause};
+use crate::shard::broadcasts::Broadcasts;
 use crate::shard::channels::Channels;
 use crate::shard::drain::Drain;
 use crate::shard::makers::Makers;
@@ -61,6 +62,7 @@ pub(super) struct Core {
     pub(super) requests: Requests,
     pub(super) admission: Admission,
     pub(super) quota: Quota,
+    pub(super) broadcasts: Broadcasts,
     pub(super) budgets: Budgets,
     pub(super) channels: Channels,
     pub(super) presence: Presence,
@@ -99,6 +101,7 @@ impl Core {
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),
             quota: Quota::new(options.allowances.rates, seed),
+            broadcasts: Broadcasts::default(),
             budgets: Budgets::new(options.allowances.budgets, seed),
             net: Net::new(number, options.clone(), seed, now),
             channels: Channels::new(number, options.node, placement),
@@ -389,7 +392,9 @@ impl Core {
             }
             ConnStage::Echo(_) => conn.queue.backlog.is_none() && !self.net.waiting.holds(slot),
             _ => {
-                let is_busy = conn.asks >= limits::ASKS_PER_CONNECTION || self.quota.holds(slot.into());
+                let peer = slot.into();
+                let is_held = self.quota.holds(peer) || self.broadcasts.holds(peer);
+                let is_busy = conn.asks >= limits::ASKS_PER_CONNECTION || is_held;
                 !is_busy && !self.net.waiting.holds(slot)
             }
         }
@@ -435,6 +440,7 @@ impl Core {
         self.recovery.check_invariants(&self.net);
         self.presence.check_invariants();
         self.quota.check_invariants();
+        self.broadcasts.check_invariants();
         self.admission.check_invariants();
         self.sockets.check_invariants(&self.net);
         self.revocations.check_invariants();

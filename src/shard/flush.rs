@@ -5,6 +5,7 @@ use crate::base::time::Now;
 use crate::connection::conn::{CloseState, Conn};
 use crate::connection::outbound::Backlog;
 use crate::shard::Shard;
+use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
 use crate::shard::net::Net;
 use crate::shard::peers::Departing;
@@ -76,6 +77,7 @@ impl Shard {
         for slot in std::mem::take(&mut self.core.net.ending) {
             self.carry_on_close(now, slot, wire);
         }
+        Broadcasting::on(&mut self.core).end_turn(now);
         // Input that waited is read after the writes, so that its answers belong to the next turn.
         Reading::on(&mut self.core).read_waiting(now);
         Trimming::on(&mut self.core).schedule(now);

@@ -8,6 +8,7 @@
 mod accepting;
 mod admission;
 mod audit;
+mod broadcasts;
 mod budgets;
 mod channels;
 mod commands;

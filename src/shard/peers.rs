@@ -274,12 +274,16 @@ impl<'a> Peers<'a> {
                 self.core.net.waiting.forget(slot);
                 self.core.recovery.proofs.forget(slot);
                 self.core.quota.drop_held(peer);
+                self.core.broadcasts.forget(peer);
                 (true, may_rejoin)
             }
             PeerSlot::SocketIo(slot) => {
                 // Events that its rooms have gathered may reach its client still, with offsets that name all of them.
                 self.core.settle_for(peer);
                 if self.core.quota.drop_held(peer) {
+                    EngineIo::on(self.core).release_later(slot);
+                }
+                if self.core.broadcasts.forget(peer) {
                     EngineIo::on(self.core).release_later(slot);
                 }
                 let known = self.core.net.sessions.peers.get(slot);

@@ -38,7 +38,8 @@ impl<'a> RawSockets<'a> {
         while let ConnStage::WebSocket(socket) = &mut self.core.net.conns[slot].stage {
             // The decoder is taken along, so that handling a frame may change the connection.
             let mut decoder = std::mem::take(&mut socket.decoder);
-            let is_held = self.core.net.conns[slot].asks >= ASKS_PER_CONNECTION || self.core.quota.holds(peer);
+            let Core { net, quota, broadcasts, .. } = &*self.core;
+            let is_held = net.conns[slot].asks >= ASKS_PER_CONNECTION || quota.holds(peer) || broadcasts.holds(peer);
             let is_late = self.core.net.outbound.len() > limits::TURN_BYTES;
             if is_late && !is_held {
                 self.core.net.waiting.look_again(slot);

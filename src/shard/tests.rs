@@ -1,5 +1,6 @@
 //! One shard by itself, byte by byte: orders that clients can see.
 
+mod broadcasts;
 mod keeping;
 mod online;
 mod sessions;

@@ -101,6 +101,17 @@ impl LocalRooms {
         self.rooms.at(at.raw()).map(|room| &room.name)
     }
 
+    /// The room's name as [`LocalRooms::name`] has it, and the number of its members here.
+    pub(super) fn name_and_members(&self, room: &str) -> (Name, usize) {
+        self.rooms.get(room).map_or_else(
+            || (room.into(), 0),
+            |known| {
+                let groups = known.groups.as_deref().map_or(0, SocketIoGroups::len);
+                (known.name.clone(), known.members.len() + groups)
+            },
+        )
+    }
+
     /// The slot of a room that has members here.
     pub(super) fn find(&self, room: &str) -> Option<RoomSlot> {
         self.rooms.find(room).map(RoomSlot::from_raw)

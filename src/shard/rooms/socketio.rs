@@ -73,6 +73,11 @@ impl SocketIoGroups {
         self.groups.as_slice().iter().flat_map(|group| &group.members).copied()
     }
 
+    /// The number of members.
+    pub(super) fn len(&self) -> usize {
+        self.groups.as_slice().iter().map(|group| group.members.len()).sum()
+    }
+
     fn group(&mut self, encoding: Encoding) -> &mut Group {
         let known = self.groups.as_slice().iter().position(|group| group.encoding == encoding);
         let at = known.unwrap_or_else(|| {
