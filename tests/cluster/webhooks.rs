@@ -1,6 +1,5 @@
 //! Webhooks of two servers with one Redis: one of them delivers, and the events are those of both.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -10,7 +9,7 @@ use support::http::{ask, bearer};
 use support::process::wait_until;
 use support::redis::RedisServer;
 use support::server::{Server, token};
-use support::webhook_receiver::WebhookReceiver;
+use support::webhook_receiver::{WebhookReceiver, check_alternation};
 
 /// Within this a dead server is noticed: its lease has run out, and so has that of its deliveries.
 const NOTICED: Duration = Duration::from_secs(60);
@@ -22,10 +21,6 @@ fn start(redis: &RedisServer, receiver: &WebhookReceiver, more: &str) -> Server 
     arguments.extend(["--set", "rooms.create_on_join=always", "--set", "presence.grace_ms=0"]);
     arguments.extend(["--set", "recovery.window_ms=0"]);
     Server::start(&arguments)
-}
-
-fn client(server: &Server, user: &str) -> Client {
-    Client::connect(&server.address, Some(&token(user, &json!({}))))
 }
 
 fn wait_for(receiver: &WebhookReceiver, what: &str, is_it: impl Fn(&[Value]) -> bool) -> Vec<Value> {
@@ -49,25 +44,11 @@ fn outline(events: &[Value], keep: impl Fn(&Value) -> bool) -> Vec<String> {
     events.map(|event| event["type"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// Panics unless the rooms were occupied and vacated in turn.
-fn check_alternation(events: &[Value]) {
-    let mut occupied: BTreeMap<&str, bool> = BTreeMap::new();
-    for event in events {
-        let room = event["data"]["roomId"].as_str().unwrap_or_default();
-        let is_occupied = match event["type"].as_str().unwrap_or_default() {
-            "room.occupied" => true,
-            "room.vacated" => false,
-            _ => continue,
-        };
-        assert_ne!(occupied.insert(room, is_occupied).unwrap_or(false), is_occupied, "{event}");
-    }
-}
-
 #[test]
 fn webhook_of_two_servers_has_the_events_of_both_in_order() {
     let (redis, receiver) = (RedisServer::start(), WebhookReceiver::start());
     let (one, two) = (start(&redis, &receiver, ""), start(&redis, &receiver, ""));
-    let (mut ann, mut bob) = (client(&one, "ann"), client(&two, "bob"));
+    let (mut ann, mut bob) = (Client::of(&one.address, "ann"), Client::of(&two.address, "bob"));
     ann.join("r", "ann-1");
     bob.join("r", "bob-1");
     for (from, to, content) in [(true, false, "one"), (false, true, "two")] {
@@ -109,8 +90,8 @@ fn webhook_of_a_room_whose_server_dies_is_vacated_once() {
     let (redis, receiver) = (RedisServer::start(), WebhookReceiver::start());
     let wanted = r#"events = ["room.occupied", "room.vacated", "user.offline", "message.published"]"#;
     let (one, two) = (start(&redis, &receiver, wanted), start(&redis, &receiver, wanted));
-    let mut ann = client(&one, "ann");
-    let mut bob = client(&two, "bob");
+    let mut ann = Client::of(&one.address, "ann");
+    let mut bob = Client::of(&two.address, "bob");
     ann.join("of-ann", "a");
     bob.join("of-bob", "b");
     ann.join("shared", "a");
@@ -135,8 +116,9 @@ fn webhook_of_rooms_with_members_on_two_servers_alternates() {
     let (redis, receiver) = (RedisServer::start(), WebhookReceiver::start());
     let wanted = r#"events = ["room.occupied", "room.vacated"]"#;
     let (one, two) = (start(&redis, &receiver, wanted), start(&redis, &receiver, wanted));
-    let mut clients: Vec<Client> =
-        (0..6).map(|number| client(if number % 2 == 0 { &one } else { &two }, &format!("user-{number}"))).collect();
+    let mut clients: Vec<Client> = (0..6)
+        .map(|number| Client::of(if number % 2 == 0 { &one.address } else { &two.address }, &format!("user-{number}")))
+        .collect();
     for round in 0..30 {
         for (number, client) in clients.iter_mut().enumerate() {
             let room = format!("room-{}", (round + number) % 3);
@@ -188,6 +170,6 @@ fn webhook_in_redis_that_was_given_up_is_listed_and_replayed() {
     assert_eq!(events[0], letter["event"]);
     assert_eq!(listed(), json!([]));
     // What was delivered is deleted, and so the stream ends empty or nearly so.
-    let _bob = client(&server, "bob");
+    let _bob = Client::of(&server.address, "bob");
     wait_for(&receiver, "another event", |events| events.len() == 2);
 }

@@ -9,44 +9,10 @@ use support::directory::Directory;
 use support::http::{Http, bearer};
 use support::process::wait_until;
 use support::server::{Server, token};
-use support::webhook_receiver::WebhookReceiver;
-
-fn start(receiver: &WebhookReceiver, more: &str, arguments: &[&str]) -> Server {
-    let endpoint = receiver.setting(more);
-    let mut all = vec!["--shards", "2", "--set", &endpoint, "--set", "webhooks.allow_private=true"];
-    all.extend([
-        "--set",
-        "rooms.create_on_join=always",
-        "--set",
-        "presence.grace_ms=0",
-        "--set",
-        "recovery.window_ms=0",
-    ]);
-    all.extend(arguments);
-    Server::start(&all)
-}
-
-fn client(server: &Server, user: &str) -> Client {
-    Client::connect(&server.address, Some(&token(user, &json!({}))))
-}
-
-fn metrics(server: &Server) -> String {
-    let answer = Http::connect(&server.address).ask(
-        "GET",
-        "/metrics",
-        &[&support::http::bearer(&token("root", &json!({ "role": "admin" })))],
-        None,
-    );
-    String::from_utf8(answer.body).expect("text")
-}
+use support::webhook_receiver::{WebhookReceiver, published_contents};
 
 fn say(client: &mut Client, room: &str, content: &str) {
     client.send(&json!({"type": "message", "roomId": room, "content": content}));
-}
-
-fn contents(events: &[Value]) -> Vec<String> {
-    let messages = events.iter().filter(|event| event["type"] == "message.published");
-    messages.map(|event| event["data"]["content"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
 #[test]
@@ -55,8 +21,8 @@ fn webhook_that_was_given_up_after_a_day_is_listed_and_replayed() {
     receiver.answer_with(500);
     let directory = Directory::new();
     let data = directory.text();
-    let server = start(&receiver, r#"events = ["message.published"]"#, &["--data", &data]);
-    let mut ann = client(&server, "ann");
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &["--data", &data]);
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     for content in ["one", "two"] {
         say(&mut ann, "r", content);
@@ -68,7 +34,7 @@ fn webhook_that_was_given_up_after_a_day_is_listed_and_replayed() {
     let store = rusqlite::Connection::open(directory.path().join("store.db")).expect("the store");
     assert_eq!(store.execute("UPDATE hook_event SET at = at - 86400000", []).expect("an update"), 2);
     drop(store);
-    let server = start(&receiver, r#"events = ["message.published"]"#, &["--data", &data]);
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &["--data", &data]);
     let root = bearer(&token("root", &json!({ "role": "admin" })));
     let call = |method: &str, path: &str, by: &str| Http::connect(&server.address).ask(method, path, &[by], None);
     let listed = || call("GET", "/api/v1/webhooks/dead-letters", &root).json()["deadLetters"].clone();
@@ -76,7 +42,7 @@ fn webhook_that_was_given_up_after_a_day_is_listed_and_replayed() {
     let letters = listed();
     assert_eq!(letters[0]["endpoint"], "app");
     assert_eq!([0, 1].map(|at| letters[at]["event"]["data"]["content"].clone()), ["one", "two"]);
-    let page = metrics(&server);
+    let page = server.metrics();
     assert!(page.contains("switchboard_webhook_events_dead_total{endpoint=\"app\"} 2"), "{page}");
     assert!(page.contains("switchboard_webhook_dead_letters{endpoint=\"app\"} 2"), "{page}");
 
@@ -87,7 +53,7 @@ fn webhook_that_was_given_up_after_a_day_is_listed_and_replayed() {
     receiver.answer_with(200);
     assert_eq!(call("POST", "/api/v1/webhooks/app/replay", &root).status, 204);
     let events = receiver.wait_for("both messages", |events| events.len() == 2);
-    assert_eq!(contents(&events), ["one", "two"]);
+    assert_eq!(published_contents(&events), ["one", "two"]);
     assert_eq!(listed(), json!([]));
 }
 
@@ -95,32 +61,32 @@ fn webhook_that_was_given_up_after_a_day_is_listed_and_replayed() {
 fn webhook_that_waits_is_bounded_and_goes_on_afterwards() {
     let receiver = WebhookReceiver::start();
     receiver.answer_with(500);
-    let server = start(&receiver, r#"events = ["message.published"]"#, &["--set", "webhooks.outbox_bytes=65536"]);
-    let mut ann = client(&server, "ann");
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &["--set", "webhooks.outbox_bytes=65536"]);
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     let long = "x".repeat(4_000);
     for number in 0..40 {
         say(&mut ann, "r", &format!("{number} {long}"));
         ann.wait_for("message-sent");
     }
-    let dropped = || !metrics(&server).contains("switchboard_webhook_events_dropped_total{endpoint=\"app\"} 0");
+    let dropped = || !server.metrics().contains("switchboard_webhook_events_dropped_total{endpoint=\"app\"} 0");
     wait_until("dropped events", dropped);
     receiver.answer_with(200);
     let first = receiver.wait_for("those that were kept", |events| events.len() >= 10);
-    assert!(contents(&first)[9].starts_with("9 ") && first.len() < 20, "{}", first.len());
+    assert!(published_contents(&first)[9].starts_with("9 ") && first.len() < 20, "{}", first.len());
     // There is room again, once the delivery is recorded.
     wait_until("an empty outbox", || {
-        metrics(&server).contains("switchboard_webhook_waiting_bytes{endpoint=\"app\"} 0")
+        server.metrics().contains("switchboard_webhook_waiting_bytes{endpoint=\"app\"} 0")
     });
     say(&mut ann, "r", "after");
-    receiver.wait_for("a later message", |events| contents(events).contains(&"after".to_owned()));
+    receiver.wait_for("a later message", |events| published_contents(events).contains(&"after".to_owned()));
 }
 
 #[test]
 fn webhook_of_large_messages_is_sent_in_several_requests() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["message.published"]"#, &[]);
-    let mut ann = client(&server, "ann");
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &[]);
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     let long = "x".repeat(10_000);
     for number in 0..90 {
@@ -134,14 +100,14 @@ fn webhook_of_large_messages_is_sent_in_several_requests() {
 #[test]
 fn webhook_of_the_last_moment_is_sent_before_the_server_ends() {
     let receiver = WebhookReceiver::start();
-    let mut server = start(&receiver, r#"events = ["message.published"]"#, &["--set", "drain.seconds=0"]);
-    let mut ann = client(&server, "ann");
+    let mut server = receiver.start_server(r#"events = ["message.published"]"#, &["--set", "drain.seconds=0"]);
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     say(&mut ann, "r", "last");
     ann.wait_for("message-sent");
     server.signal(15);
     assert!(server.wait(Duration::from_secs(20)).success());
-    assert_eq!(contents(&receiver.events()), ["last"]);
+    assert_eq!(published_contents(&receiver.events()), ["last"]);
 }
 
 #[test]
@@ -154,15 +120,15 @@ fn webhook_by_https_needs_a_trusted_certificate() {
     let endpoint = receiver.setting("").replace("http://127.0.0.1", "https://localhost");
     let arguments = ["--set", &endpoint, "--set", "webhooks.allow_private=true"];
     let trusting = Server::start_with(&arguments, &[("SSL_CERT_FILE", &file.to_string_lossy())]);
-    let _ann = client(&trusting, "ann");
+    let _ann = Client::of(&trusting.address, "ann");
     receiver.wait_for("an event", |events| !events.is_empty());
     let received = receiver.requests().len();
 
     let other = WebhookReceiver::start_secure();
     std::fs::write(&file, other.certificate()).expect("a file");
     let distrusting = Server::start_with(&arguments, &[("SSL_CERT_FILE", &file.to_string_lossy())]);
-    let _bob = client(&distrusting, "bob");
-    let failed = || !metrics(&distrusting).contains("switchboard_webhook_requests_failed_total{endpoint=\"app\"} 0");
+    let _bob = Client::of(&distrusting.address, "bob");
+    let failed = || !distrusting.metrics().contains("switchboard_webhook_requests_failed_total{endpoint=\"app\"} 0");
     wait_until("a failure", failed);
     assert!(receiver.requests().len() - received <= 1, "only the first server sends");
     let is_bobs = |event: &Value| event["data"]["userId"] == "bob";

@@ -9,7 +9,7 @@ use support::directory::Directory;
 use support::http::{Http, bearer};
 use support::process::wait_until;
 use support::server::{Server, token};
-use support::webhook_receiver::{WEBHOOK_SECRET, WebhookReceiver};
+use support::webhook_receiver::{WEBHOOK_SECRET, WebhookReceiver, check_alternation, published_contents};
 
 /// The types of events, with the room or user of each.
 fn outline(events: &[Value]) -> Vec<String> {
@@ -21,35 +21,6 @@ fn outline(events: &[Value]) -> Vec<String> {
     events.iter().map(of).collect()
 }
 
-fn start(receiver: &WebhookReceiver, more: &str, arguments: &[&str]) -> Server {
-    let endpoint = receiver.setting(more);
-    let mut all = vec!["--shards", "2", "--set", &endpoint, "--set", "webhooks.allow_private=true"];
-    all.extend([
-        "--set",
-        "rooms.create_on_join=always",
-        "--set",
-        "presence.grace_ms=0",
-        "--set",
-        "recovery.window_ms=0",
-    ]);
-    all.extend(arguments);
-    Server::start(&all)
-}
-
-fn client(server: &Server, user: &str) -> Client {
-    Client::connect(&server.address, Some(&token(user, &json!({}))))
-}
-
-fn metrics(server: &Server) -> String {
-    let answer = Http::connect(&server.address).ask(
-        "GET",
-        "/metrics",
-        &[&support::http::bearer(&token("root", &json!({ "role": "admin" })))],
-        None,
-    );
-    String::from_utf8(answer.body).expect("text")
-}
-
 fn say(client: &mut Client, room: &str, content: &str) {
     client.send(&json!({"type": "message", "roomId": room, "content": content, "clientMessageId": content}));
 }
@@ -58,31 +29,13 @@ fn of_room<'a>(events: &'a [Value], room: &'a str) -> impl Iterator<Item = &'a V
     events.iter().filter(move |event| event["data"]["roomId"] == room)
 }
 
-fn contents(events: &[Value]) -> Vec<String> {
-    let messages = events.iter().filter(|event| event["type"] == "message.published");
-    messages.map(|event| event["data"]["content"].as_str().unwrap_or_default().to_owned()).collect()
-}
-
-/// Panics unless the rooms were occupied and vacated in turn, each first occupied.
-fn check_alternation(events: &[Value]) {
-    let mut occupied = std::collections::BTreeMap::new();
-    for event in events {
-        let room = event["data"]["roomId"].as_str().unwrap_or_default().to_owned();
-        match event["type"].as_str().unwrap_or_default() {
-            "room.occupied" => assert!(!occupied.insert(room, true).unwrap_or(false), "{event}"),
-            "room.vacated" => assert_eq!(occupied.insert(room, false), Some(true), "{event}"),
-            _ => {}
-        }
-    }
-}
-
 #[test]
 fn webhook_of_a_conversation_has_every_event_in_order() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, "", &[]);
-    let mut ann = client(&server, "ann");
+    let server = receiver.start_server("", &[]);
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "ann-1");
-    let mut bob = client(&server, "bob");
+    let mut bob = Client::of(&server.address, "bob");
     bob.join("r", "bob-1");
     say(&mut ann, "r", "hello");
     bob.wait_for("message");
@@ -119,8 +72,8 @@ fn webhook_of_a_conversation_has_every_event_in_order() {
 #[test]
 fn webhook_filters_select_kinds_and_rooms() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["message.published", "room.vacated"], rooms = ["game-*"]"#, &[]);
-    let mut ann = client(&server, "ann");
+    let server = receiver.start_server(r#"events = ["message.published", "room.vacated"], rooms = ["game-*"]"#, &[]);
+    let mut ann = Client::of(&server.address, "ann");
     for room in ["chat", "game-1"] {
         ann.join(room, "ann-1");
         say(&mut ann, room, room);
@@ -134,12 +87,12 @@ fn webhook_filters_select_kinds_and_rooms() {
 #[test]
 fn webhook_of_a_closed_room_ends_its_memberships() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["room.*", "member.*"]"#, &[]);
+    let server = receiver.start_server(r#"events = ["room.*", "member.*"]"#, &[]);
     let mut http = Http::connect(&server.address);
     let ann = bearer(&token("ann", &json!({})));
     let made = http.ask("POST", "/rooms", &[&ann], Some("{}")).json();
     let room = made["room"]["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-    let mut bob = client(&server, "bob");
+    let mut bob = Client::of(&server.address, "bob");
     bob.join(&room, "b");
     assert_eq!(http.ask("DELETE", &format!("/api/rooms/{room}"), &[&ann], None).status / 100, 2);
     let events = receiver.wait_for("the end", |events| events.iter().any(|event| event["type"] == "room.closed"));
@@ -152,18 +105,18 @@ fn webhook_of_a_closed_room_ends_its_memberships() {
 #[test]
 fn webhook_of_a_failing_endpoint_is_repeated_with_its_id_until_accepted() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["message.published"]"#, &[]);
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &[]);
     receiver.answer_with(307);
-    let mut ann = client(&server, "ann");
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     say(&mut ann, "r", "one");
     ann.wait_for("message-sent");
     wait_until("two refused requests", || receiver.requests().len() >= 2);
     receiver.answer_with(200);
-    receiver.wait_for("the message", |events| contents(events) == ["one"]);
+    receiver.wait_for("the message", |events| published_contents(events) == ["one"]);
     let ids: Vec<String> = receiver.requests().iter().map(|request| request.headers["webhook-id"].clone()).collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    let page = metrics(&server);
+    let page = server.metrics();
     let failed = ids.len() - 1;
     for line in [
         format!("switchboard_webhook_requests_failed_total{{endpoint=\"app\"}} {failed}"),
@@ -182,14 +135,14 @@ fn webhook_to_a_private_address_is_not_sent() {
     let named = endpoint.replace("127.0.0.1", "localhost").replace("app", "named");
     let both = format!("{},{}", endpoint.trim_end_matches(']'), named.trim_start_matches("webhooks.endpoints=["));
     let server = Server::start(&["--set", &both, "--set", "rooms.create_on_join=always"]);
-    let mut ann = client(&server, "ann");
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     let failed = |endpoint: &str, page: &str| {
         let start = format!("switchboard_webhook_requests_failed_total{{endpoint=\"{endpoint}\"}} ");
         page.lines().any(|line| line.strip_prefix(&start).is_some_and(|count| count != "0"))
     };
     wait_until("failures", || {
-        let page = metrics(&server);
+        let page = server.metrics();
         failed("app", &page) && failed("named", &page)
     });
     assert!(receiver.requests().is_empty());
@@ -198,10 +151,10 @@ fn webhook_to_a_private_address_is_not_sent() {
 #[test]
 fn webhook_is_delivered_after_the_endpoint_was_gone() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["message.published"]"#, &[]);
+    let server = receiver.start_server(r#"events = ["message.published"]"#, &[]);
     let address = receiver.address.clone();
     drop(receiver);
-    let mut ann = client(&server, "ann");
+    let mut ann = Client::of(&server.address, "ann");
     ann.join("r", "a");
     let all: Vec<String> = (0..250).map(|number| format!("m{number}")).collect();
     for content in &all {
@@ -209,12 +162,12 @@ fn webhook_is_delivered_after_the_endpoint_was_gone() {
         ann.wait_for("message-sent");
     }
     wait_until("a failure", || {
-        let page = metrics(&server);
+        let page = server.metrics();
         !page.contains("switchboard_webhook_requests_failed_total{endpoint=\"app\"} 0")
     });
     let receiver = WebhookReceiver::start_at(&address);
     let events = receiver.wait_for("all messages", |events| events.len() >= all.len());
-    assert_eq!(contents(&events), all);
+    assert_eq!(published_contents(&events), all);
     assert!(receiver.requests().iter().all(|request| request.events().len() <= 100));
 }
 
@@ -227,8 +180,9 @@ fn webhook_survives_a_killed_server() {
     for round in 0..3 {
         // The endpoint refuses, so that events wait, and the kill hits requests under way.
         receiver.answer_with(if round == 1 { 500 } else { 200 });
-        let server = start(&receiver, r#"events = ["message.published", "room.*", "member.*"]"#, &["--data", &data]);
-        let mut ann = client(&server, "ann");
+        let server =
+            receiver.start_server(r#"events = ["message.published", "room.*", "member.*"]"#, &["--data", &data]);
+        let mut ann = Client::of(&server.address, "ann");
         ann.join("r", "a");
         for number in 0..400 {
             let content = format!("{round}-{number}");
@@ -239,14 +193,14 @@ fn webhook_survives_a_killed_server() {
         server.kill();
     }
     receiver.answer_with(200);
-    let server = start(&receiver, r#"events = ["message.published", "room.*", "member.*"]"#, &["--data", &data]);
+    let server = receiver.start_server(r#"events = ["message.published", "room.*", "member.*"]"#, &["--data", &data]);
     let is_complete = |events: &[Value]| {
-        let known: std::collections::BTreeSet<String> = contents(events).into_iter().collect();
+        let known: std::collections::BTreeSet<String> = published_contents(events).into_iter().collect();
         acknowledged.iter().all(|content| known.contains(content))
             && outline(events).iter().filter(|line| *line == "room.vacated r").count() == 3
     };
     let events = receiver.wait_for("all acknowledged messages", is_complete);
-    assert_eq!(contents(&events), acknowledged, "in order, and each once by its id");
+    assert_eq!(published_contents(&events), acknowledged, "in order, and each once by its id");
     check_alternation(&events);
     let restarts = events.iter().filter(|event| event["data"]["reason"] == "restart").count();
     assert_eq!(restarts, 6, "a member and a room in each of three lives");
@@ -257,8 +211,8 @@ fn webhook_survives_a_killed_server() {
 fn webhook_of_a_slow_endpoint_does_not_delay_messages() {
     let receiver = WebhookReceiver::start();
     receiver.answer_after(Duration::from_secs(3));
-    let server = start(&receiver, "", &[]);
-    let (mut ann, mut bob) = (client(&server, "ann"), client(&server, "bob"));
+    let server = receiver.start_server("", &[]);
+    let (mut ann, mut bob) = (Client::of(&server.address, "ann"), Client::of(&server.address, "bob"));
     ann.join("r", "a");
     bob.join("r", "b");
     let began = Instant::now();
@@ -273,8 +227,9 @@ fn webhook_of_a_slow_endpoint_does_not_delay_messages() {
 #[test]
 fn webhook_of_rooms_that_open_and_close_alternates() {
     let receiver = WebhookReceiver::start();
-    let server = start(&receiver, r#"events = ["room.occupied", "room.vacated"]"#, &[]);
-    let mut clients: Vec<Client> = (0..4).map(|number| client(&server, &format!("user-{number}"))).collect();
+    let server = receiver.start_server(r#"events = ["room.occupied", "room.vacated"]"#, &[]);
+    let mut clients: Vec<Client> =
+        (0..4).map(|number| Client::of(&server.address, &format!("user-{number}"))).collect();
     for round in 0..40 {
         for (number, client) in clients.iter_mut().enumerate() {
             let room = format!("room-{}", (round + number) % 5);
@@ -304,7 +259,7 @@ fn webhook_is_signed_by_each_secret_while_they_change() {
         .setting("")
         .replace(&format!("secret = \"{WEBHOOK_SECRET}\""), &format!("secrets = [\"{other}\", \"{WEBHOOK_SECRET}\"]"));
     let server = Server::start(&["--set", &setting, "--set", "webhooks.allow_private=true"]);
-    let _ann = client(&server, "ann");
+    let _ann = Client::of(&server.address, "ann");
     receiver.wait_for("an event", |events| !events.is_empty());
     let signatures = receiver.requests()[0].headers["webhook-signature"].clone();
     assert_eq!(signatures.split(' ').filter(|signature| signature.starts_with("v1,")).count(), 2);

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::handshake::client::Response;
 use tungstenite::{Error, Message, WebSocket};
+
+use super::token::token;
 
 /// How long a test waits for what must come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,6 +34,11 @@ impl Client {
     /// Connects to `address` with a token, or as a guest.
     pub fn connect(address: &str, token: Option<&str>) -> Self {
         Self::try_connect(address, token).unwrap_or_else(|error| panic!("cannot connect: {error}"))
+    }
+
+    /// Connects as a user.
+    pub fn of(address: &str, user: &str) -> Self {
+        Self::connect(address, Some(&token(user, &json!({}))))
     }
 
     /// Connects, or says why not.

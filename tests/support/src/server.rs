@@ -4,6 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
+use super::http::{ask, bearer};
 pub use super::token::{SECRET, token};
 use super::workspace;
 
@@ -76,6 +79,12 @@ impl Server {
         // The rest is read on, so that the server never waits for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         (server, further)
+    }
+
+    /// The page of metrics, as an admin gets it.
+    pub fn metrics(&self) -> String {
+        let admin = bearer(&token("root", &json!({ "role": "admin" })));
+        ask(&self.address, "GET", "/metrics", &[&admin], None).text()
     }
 
     /// The process.

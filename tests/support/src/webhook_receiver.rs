@@ -12,6 +12,7 @@ use serde_json::Value;
 use switchboard::codec::webhook::{WebhookSecret, signatures};
 
 use super::process::wait_until;
+use super::server::Server;
 
 /// The secret of [`WebhookReceiver::setting`].
 pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -121,6 +122,18 @@ impl WebhookReceiver {
         )
     }
 
+    /// Starts a server whose endpoint `app` it is, with further keys of that, where joining makes rooms and a client that is
+    /// lost has left at once.
+    pub fn start_server(&self, more: &str, arguments: &[&str]) -> Server {
+        let endpoint = self.setting(more);
+        let mut all = vec!["--shards", "2", "--set", &endpoint, "--set", "webhooks.allow_private=true"];
+        for setting in ["rooms.create_on_join=always", "presence.grace_ms=0", "recovery.window_ms=0"] {
+            all.extend(["--set", setting]);
+        }
+        all.extend(arguments);
+        Server::start(&all)
+    }
+
     /// Sets the status of the next answers.
     pub fn answer_with(&self, status: u16) {
         self.state.status.store(status, Ordering::Release);
@@ -203,4 +216,24 @@ fn read_request(reader: &mut impl BufRead) -> Option<(BTreeMap<String, String>, 
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some((headers, String::from_utf8(body).ok()?))
+}
+
+/// The contents of the messages among events.
+pub fn published_contents(events: &[Value]) -> Vec<String> {
+    let messages = events.iter().filter(|event| event["type"] == "message.published");
+    messages.map(|event| event["data"]["content"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// Panics unless the rooms were occupied and vacated in turn, each first occupied.
+pub fn check_alternation(events: &[Value]) {
+    let mut occupied: BTreeMap<&str, bool> = BTreeMap::new();
+    for event in events {
+        let room = event["data"]["roomId"].as_str().unwrap_or_default();
+        let is_occupied = match event["type"].as_str().unwrap_or_default() {
+            "room.occupied" => true,
+            "room.vacated" => false,
+            _ => continue,
+        };
+        assert_ne!(occupied.insert(room, is_occupied).unwrap_or(false), is_occupied, "{event}");
+    }
 }
