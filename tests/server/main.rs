@@ -19,6 +19,7 @@ mod logging;
 mod malformed_input;
 mod metrics;
 mod notices;
+mod packages;
 mod portable_json;
 mod presence;
 mod proxy_protocol;
