@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Read;
+use std::sync::OnceLock;
 
-use flate2::read::GzDecoder;
+use flate2::Compression;
+use flate2::read::{GzDecoder, GzEncoder};
 use foldhash::quality::FixedState;
 
 /// A static file.
@@ -16,11 +18,13 @@ pub struct WebPage {
     pub body: &'static [u8],
     /// Whether the content is compressed with gzip.
     pub is_gzip: bool,
+    /// Whether pages of other origins may load it.
+    pub is_shared: bool,
 }
 
 impl WebPage {
     const fn plain(content_type: &'static str, body: &'static [u8]) -> Self {
-        Self { content_type, body, is_gzip: false }
+        Self { content_type, body, is_gzip: false, is_shared: false }
     }
 
     /// The entity tag of the content as it is sent, with or without its compression.
@@ -81,6 +85,18 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("openapi.json", JSON, include_bytes!("openapi.json")),
 ];
 
+/// The client of the raw protocol, for the pages of applications: as `clients/js/build.mjs` has made it.
+const LIBRARY: &[(&str, &str, &[u8])] = &[
+    ("switchboard.js", SCRIPT, include_bytes!("../../clients/js/dist/switchboard.js")),
+    ("switchboard.mjs", SCRIPT, include_bytes!("../../clients/js/dist/switchboard.mjs")),
+    ("switchboard.d.ts", TEXT, include_bytes!("../../clients/js/src/switchboard.d.ts")),
+    ("switchboard-react.mjs", SCRIPT, include_bytes!("../../clients/js/dist/switchboard-react.mjs")),
+];
+
+/// The compressed files of the tables above, each made when it is first asked for.
+static PACKED: [OnceLock<Vec<u8>>; ASSETS.len() + LIBRARY.len()] =
+    [const { OnceLock::new() }; ASSETS.len() + LIBRARY.len()];
+
 /// The browser bundles of the npm package socket.io-client 4.8.4 (MIT licence, in the comment at their head).
 const CLIENT_BUNDLES: &[(&str, &[u8])] = &[
     ("socket.io.js", include_bytes!("socketio/socket.io.js.gz")),
@@ -95,20 +111,35 @@ const CLIENT_BUNDLES: &[(&str, &[u8])] = &[
 
 /// The script, style or other file of this name.
 pub fn asset(name: &str) -> Option<WebPage> {
-    let (_, content_type, body) = ASSETS.iter().find(|(known, _, _)| *known == name)?;
-    Some(WebPage::plain(content_type, body))
+    let (place, (_, content_type, body)) =
+        ASSETS.iter().chain(LIBRARY).enumerate().find(|(_, (known, _, _))| *known == name)?;
+    let body = PACKED[place].get_or_init(|| {
+        let mut packed = Vec::new();
+        GzEncoder::new(*body, Compression::best()).read_to_end(&mut packed).expect("invariant: memory is readable");
+        packed
+    });
+    Some(WebPage { content_type, body, is_gzip: true, is_shared: place >= ASSETS.len() })
 }
 
 /// The file of Socket.IO's client of this name.
 pub fn client_bundle(name: &str) -> Option<WebPage> {
     let (_, body) = CLIENT_BUNDLES.iter().find(|(known, _)| *known == name)?;
     let content_type = if name.ends_with(".map") { JSON } else { SCRIPT };
-    Some(WebPage { content_type, body, is_gzip: true })
+    Some(WebPage { content_type, body, is_gzip: true, is_shared: true })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn assets_unpack_to_what_was_embedded() {
+        for (name, _, body) in ASSETS.iter().chain(LIBRARY) {
+            let page = asset(name).expect("it is embedded");
+            assert!(page.unpacked() == *body && page.is_gzip, "{name}");
+            assert_eq!(page.is_shared, name.starts_with("switchboard"), "{name}");
+        }
+    }
 
     #[test]
     fn client_bundles_unpack_to_scripts_with_their_licence() {

@@ -5,5 +5,6 @@ mod browser_socketio;
 mod conformance;
 mod profiles;
 mod recovery;
+mod switchboard_js;
 mod webhooks;
 mod websocket_page;

@@ -192,6 +192,10 @@ static TABLE: &[Row] = &[
     row("GET", "/favicon.ico", End::File("favicon.ico")),
     row("GET", "/robots.txt", End::File("robots.txt")),
     row("GET", "/openapi.json", End::File("openapi.json")),
+    row("GET", "/switchboard.js", End::File("switchboard.js")),
+    row("GET", "/switchboard.mjs", End::File("switchboard.mjs")),
+    row("GET", "/switchboard.d.ts", End::File("switchboard.d.ts")),
+    row("GET", "/switchboard-react.mjs", End::File("switchboard-react.mjs")),
     row("GET", "/socket.io/:name", End::ClientBundle),
 ];
 
@@ -414,6 +418,10 @@ mod tests {
             ("GET", "/favicon.ico", RestRoute::Asset("favicon.ico".into())),
             ("GET", "/robots.txt", RestRoute::Asset("robots.txt".into())),
             ("GET", "/openapi.json", RestRoute::Asset("openapi.json".into())),
+            ("GET", "/switchboard.js", RestRoute::Asset("switchboard.js".into())),
+            ("GET", "/switchboard.mjs", RestRoute::Asset("switchboard.mjs".into())),
+            ("GET", "/switchboard.d.ts", RestRoute::Asset("switchboard.d.ts".into())),
+            ("GET", "/switchboard-react.mjs", RestRoute::Asset("switchboard-react.mjs".into())),
             ("GET", "/socket.io/socket.io.js", RestRoute::ClientBundle("socket.io.js".into())),
         ];
         assert_eq!(table.len(), TABLE.len());

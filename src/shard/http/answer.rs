@@ -58,7 +58,7 @@ impl Answer {
             ("Cache-Control", "no-cache".to_owned()),
             ("Referrer-Policy", "no-referrer".to_owned()),
             ("Cross-Origin-Opener-Policy", "same-origin".to_owned()),
-            ("Cross-Origin-Resource-Policy", "same-origin".to_owned()),
+            ("Cross-Origin-Resource-Policy", if page.is_shared { "cross-origin" } else { "same-origin" }.to_owned()),
         ];
         if page.is_gzip {
             headers.push(("Vary", "Accept-Encoding".to_owned()));

@@ -10,10 +10,14 @@ use super::workspace;
 /// Where the scripts are.
 pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../socketio_clients");
 
+/// Where the scripts and samples for the libraries in `clients/` are.
+pub const WEB_SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../web_clients");
+
 /// Installs what a file of the scripts locks to by `install`, unless that has been done.
-fn install(lock: &str, install: impl FnOnce(&Path)) -> PathBuf {
-    let directory = workspace::scratch().join("socketio_clients").join(lock.split('.').next().unwrap_or_default());
-    let wanted = std::fs::read(Path::new(SCRIPTS).join(lock)).expect("it is there");
+fn install(scripts: &str, lock: &str, install: impl FnOnce(&Path)) -> PathBuf {
+    let name = Path::new(scripts).file_name().unwrap_or_default();
+    let directory = workspace::scratch().join(name).join(lock.split('.').next().unwrap_or_default());
+    let wanted = std::fs::read(Path::new(scripts).join(lock)).expect("it is there");
     let done = directory.join("installed");
     if std::fs::read(&done).ok().as_ref() != Some(&wanted) {
         std::fs::create_dir_all(&directory).expect("a directory");
@@ -31,15 +35,30 @@ pub fn run(command: &mut Command) -> String {
     said
 }
 
-/// The packages of npm.
-pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let directory = install("package-lock.json", |directory| {
+/// Installs the packages of npm that these scripts lock to.
+fn npm(scripts: &str) -> PathBuf {
+    install(scripts, "package-lock.json", |directory| {
         for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(Path::new(SCRIPTS).join(file), directory.join(file)).expect("a copy");
+            std::fs::copy(Path::new(scripts).join(file), directory.join(file)).expect("a copy");
         }
         let arguments = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"];
         run(Command::new("npm").args(arguments).current_dir(directory));
-    });
+    })
+}
+
+/// The packages that the tests of `clients/` and of the pages need, with the scripts.
+pub static WEB: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = npm(WEB_SCRIPTS);
+    let scripts = std::fs::read_dir(WEB_SCRIPTS).expect("it is there").map(|entry| entry.expect("an entry").path());
+    for script in scripts.filter(|path| path.extension().is_some_and(|kind| kind == "mjs")) {
+        std::fs::copy(&script, directory.join(script.file_name().expect("its name"))).expect("a copy");
+    }
+    directory
+});
+
+/// The packages of npm.
+pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = npm(SCRIPTS);
     // Node looks for packages beside the script.
     for script in ["clients.mjs", "dialects.mjs", "own_cases.mjs", "recovery.mjs", "rolling.mjs", "webhooks.mjs"] {
         std::fs::copy(Path::new(SCRIPTS).join(script), directory.join(script)).expect("a copy");
@@ -55,7 +74,7 @@ pub static SCHEMATHESIS: LazyLock<PathBuf> = LazyLock::new(|| python("schemathes
 
 /// An interpreter with the packages of a file of requirements.
 fn python(requirements: &str) -> PathBuf {
-    let directory = install(requirements, |directory| {
+    let directory = install(SCRIPTS, requirements, |directory| {
         run(Command::new("python3").args(["-m", "venv"]).arg(directory));
         let file = Path::new(SCRIPTS).join(requirements);
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];

@@ -1,0 +1,328 @@
+//! The library `clients/js`: its size, its types, and that no message is lost, doubled or out of order in Node, Deno and
+//! Chromium when servers crash, connections are cut, tokens expire and pages are loaded anew.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::chromium::{Browser, Page};
+use support::client::Client;
+use support::directory::Directory;
+use support::packages::{WEB, WEB_SCRIPTS, run};
+use support::server::{SECRET, Server, token};
+
+use super::browser_socketio::evaluate;
+
+/// How long a client may take for what it must do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that the library and the hooks may have, compressed.
+const SIZES: [(&str, usize); 3] =
+    [("switchboard.js", 6 * 1024), ("switchboard.mjs", 6 * 1024), ("switchboard-react.mjs", 2 * 1024)];
+
+pub(crate) fn clients() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+#[test]
+fn library_as_served_is_what_its_source_builds_and_is_small() {
+    let to = Directory::new();
+    fs::copy(clients().join("js/build.mjs"), WEB.join("build.mjs")).expect("a copy");
+    let mut build = Command::new("node");
+    build.arg(WEB.join("build.mjs")).arg(to.text()).env("SWITCHBOARD_CLIENTS", clients());
+    let said = run(&mut build);
+    let sizes: Vec<(&str, usize)> = said
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, size)| (name, size.parse().expect("a size")))
+        .collect();
+    for (name, most) in SIZES {
+        let size = sizes.iter().find(|(known, _)| *known == name).expect("it is built").1;
+        assert!(size <= most, "{name} has {size} of {most} bytes");
+        let [built, kept] = [to.path().join(name), clients().join("js/dist").join(name)].map(fs::read);
+        assert!(built.expect("it is built") == kept.expect("it is there"), "run node build.mjs: {name} is another");
+    }
+}
+
+#[test]
+fn typed_samples_compile_and_wrong_ones_do_not() {
+    let directory = Directory::new();
+    let modules = directory.path().join("node_modules");
+    fs::create_dir_all(&modules).expect("a directory");
+    for (name, target) in [
+        ("switchboard-client", clients().join("js")),
+        ("switchboard-react", clients().join("react")),
+        ("@types", WEB.join("node_modules/@types")),
+        ("csstype", WEB.join("node_modules/csstype")),
+    ] {
+        symlink(target, modules.join(name)).expect("a link");
+    }
+    for sample in ["chat.ts", "hooks.tsx"] {
+        fs::copy(Path::new(WEB_SCRIPTS).join("samples").join(sample), directory.path().join(sample)).expect("a copy");
+    }
+    let options = "--strict --noEmit --module nodenext --target es2022 --lib es2023,dom,dom.iterable,esnext \
+                   --jsx react-jsx --preserveSymlinks chat.ts hooks.tsx";
+    let mut compile = Command::new(WEB.join("node_modules/.bin/tsc"));
+    run(compile.args(options.split_whitespace()).current_dir(directory.path()));
+}
+
+/// A server that keeps its rooms on disk, where two shards know the users of meetings.
+struct Place {
+    server: Option<Server>,
+    data: Directory,
+}
+
+impl Place {
+    fn new() -> Self {
+        let mut place = Self { server: None, data: Directory::new() };
+        place.server = Some(place.start("127.0.0.1:0"));
+        place
+    }
+
+    fn start(&self, address: &str) -> Server {
+        let data = self.data.text();
+        let settings =
+            ["rooms.create_on_join=always", "cors.origins=*", "log.level=error", "heartbeat.interval_ms=1000"];
+        let mut arguments = vec!["--shards", "2", "--data", &data];
+        settings.iter().for_each(|setting| arguments.extend(["--set", setting]));
+        Server::start_at(address, &arguments)
+    }
+
+    fn address(&self) -> &str {
+        &self.server.as_ref().expect("it runs").address
+    }
+
+    /// Kills the server without a word to its clients, and starts another one in its place.
+    fn crash(&mut self, between: impl FnOnce()) {
+        let address = self.server.take().expect("it runs").kill();
+        between();
+        self.server = Some(self.start(&address));
+    }
+}
+
+/// A program with a meeting that evaluates JavaScript.
+trait Host {
+    fn evaluate(&mut self, expression: &str) -> Value;
+
+    #[track_caller]
+    fn wait_for(&mut self, condition: &str) {
+        let until = Instant::now() + PATIENCE;
+        while self.evaluate(condition) != true {
+            assert!(Instant::now() < until, "not within {PATIENCE:?}: {condition}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Node or Deno.
+struct Program {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    fn start(command: &mut Command, url: &str) -> Self {
+        let library = format!("file://{}", clients().join("js/dist/switchboard.mjs").display());
+        command.arg(WEB.join("host.mjs")).args([&library, url, SECRET]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let input = child.stdin.take().expect("its input");
+        let output = BufReader::new(child.stdout.take().expect("its output"));
+        Self { child, input, output }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Host for Program {
+    fn evaluate(&mut self, expression: &str) -> Value {
+        writeln!(self.input, "{expression}").expect("it listens");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("a line");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{expression}: {error} in {line:?}"))
+    }
+}
+
+impl Host for &Page {
+    fn evaluate(&mut self, expression: &str) -> Value {
+        evaluate(self, expression)
+    }
+}
+
+/// Has a meeting go on while connections break, the server crashes and tokens run out; no message may be amiss.
+fn disturb(host: &mut dyn Host, place: &mut Place) {
+    host.evaluate("meeting.begin()");
+    for _ in 0..3 {
+        host.evaluate("meeting.drop()");
+        host.wait_for("meeting.isBack()");
+        place.crash(|| host.wait_for("meeting.isCut()"));
+        host.wait_for("meeting.isBack()");
+    }
+    // Tokens are renewed in time on open connections.
+    let asked = host.evaluate("meeting.tokensAsked").as_u64().expect("a number");
+    host.wait_for(&format!("meeting.tokensAsked > {asked} + 2 && meeting.isBack()"));
+    // Without tokens, the server ends the connections when theirs expire.
+    host.evaluate("meeting.isWithoutTokens = true");
+    host.wait_for("meeting.isCut()");
+    host.evaluate("meeting.isWithoutTokens = false");
+    host.wait_for("meeting.isBack()");
+    host.wait_for("meeting.isHeard()");
+    assert_eq!(host.evaluate("meeting.faults()"), json!([]));
+    assert!(host.evaluate("meeting.sent[0]").as_u64() > Some(300));
+    host.evaluate("meeting.close()");
+}
+
+#[test]
+fn node_client_loses_and_doubles_no_message() {
+    let mut place = Place::new();
+    let url = format!("http://{}", place.address());
+    disturb(&mut Program::start(&mut Command::new("node"), &url), &mut place);
+}
+
+#[test]
+fn deno_client_loses_and_doubles_no_message() {
+    let mut place = Place::new();
+    let url = format!("http://{}", place.address());
+    let mut deno = Command::new(WEB.join("node_modules/.bin/deno"));
+    deno.args(["run", "--quiet", "--no-lock", "--allow-all"]).env("DENO_NO_UPDATE_CHECK", "1");
+    disturb(&mut Program::start(&mut deno, &url), &mut place);
+}
+
+/// Opens a page of the server with the library, and evaluates a script in each document that it loads.
+fn page_with(browser: &Browser, url: &str, script: &str) -> Page {
+    let page = browser.page("about:blank#");
+    page.call("Page.enable", json!({})).expect("Page.enable");
+    page.call("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).expect("a script");
+    page.navigate(url);
+    page
+}
+
+#[test]
+fn browser_client_loses_and_doubles_no_message() {
+    let mut place = Place::new();
+    let browser = Browser::launch(&[]);
+    let url = format!("http://{}", place.address());
+    let meeting = fs::read_to_string(Path::new(WEB_SCRIPTS).join("meeting.mjs")).expect("it is there");
+    let meeting = meeting.replace("export class", "globalThis.Meeting = class");
+    let page = browser.page(&format!("{url}/websocket-client.html"));
+    page.evaluate(&format!(
+        "(async () => {{ {meeting}; const {{ Switchboard }} = await import('/switchboard.mjs'); \
+         globalThis.meeting = new Meeting(Switchboard, '/ws', {}); }})()",
+        json!(SECRET)
+    ))
+    .expect("it runs");
+    disturb(&mut &page, &mut place);
+    // The classic script has the same class.
+    page.evaluate(
+        "new Promise((done) => document.head.append(Object.assign(document.createElement('script'), \
+         { src: '/switchboard.js', onload: done })))",
+    )
+    .expect("it loads");
+    assert_eq!(evaluate(&page, "typeof Switchboard === 'function' && typeof Switchboard.Error === 'function'"), true);
+}
+
+#[test]
+fn offline_browser_keeps_what_is_published_and_sends_it_when_it_is_back() {
+    let place = Place::new();
+    let browser = Browser::launch(&[]);
+    let mut bob = Client::connect(place.address(), Some(&token("bob", &json!({}))));
+    bob.join("tea", "b");
+    let page = browser.page(&format!("http://{}/websocket-client.html", place.address()));
+    page.evaluate(&format!(
+        "import('/switchboard.mjs').then(({{ Switchboard }}) => {{ \
+         client = new Switchboard('/ws', {{ token: {} }}); room = client.join('tea'); return room.joined.then(() => 0); }})",
+        json!(token("ada", &json!({})))
+    ))
+    .expect("it joins");
+    let network = |offline: bool| {
+        let conditions = json!({ "offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1 });
+        page.call("Network.enable", json!({})).expect("Network.enable");
+        page.call("Network.emulateNetworkConditions", conditions).expect("conditions");
+    };
+    network(true);
+    page.evaluate(
+        "client.drop(); sent = []; for (const n of [0, 1, 2]) room.publish('number', n).then(() => sent.push(n)); 0",
+    )
+    .expect("it runs");
+    page.wait_for("client.state !== 'online' && sent.length === 0", PATIENCE);
+    network(false);
+    page.wait_for("sent.join() === '0,1,2'", PATIENCE);
+    for number in 0..3 {
+        let message = bob.wait_for("message");
+        assert_eq!((&message["event"], &message["data"]), (&json!("number"), &json!(number)));
+    }
+}
+
+/// What a page does in the test below: it notes what it hears, and says the next numbers, in each of its lives.
+const RELOADED: &str = "
+    globalThis.life = Math.random();
+    const noted = (name) => JSON.parse(sessionStorage.getItem(name) ?? '[]');
+    const note = (name, value) => sessionStorage.setItem(name, JSON.stringify([...noted(name), value]));
+    const say = () => {
+        const next = noted('said').length;
+        note('said', next);
+        room.publish('said', next).catch((error) => note('problems', error.code));
+    };
+    import('/switchboard.mjs').then(({ Switchboard }) => {
+        globalThis.client = new Switchboard('/ws', { token: TOKEN });
+        globalThis.room = client.join('tea');
+        room.on('number', (number) => note('heard', number));
+        room.when('gap', (gap) => note('problems', gap));
+        room.when('joined', () => note('joined', client.userId));
+        client.when('ready', ({ isResumed }) => note('resumed', isResumed));
+        say();
+        globalThis.timer = setInterval(say, 20);
+    });
+";
+
+#[test]
+fn page_loaded_anew_a_hundred_times_under_traffic_misses_and_doubles_no_message() {
+    const LOADS: usize = 100;
+    let place = Place::new();
+    let browser = Browser::launch(&[]);
+    let mut bob = Client::connect(place.address(), Some(&token("bob", &json!({}))));
+    bob.join("tea", "b");
+    let script = RELOADED.replace("TOKEN", &json!(token("ada", &json!({}))).to_string());
+    let page = page_with(&browser, &format!("http://{}/websocket-client.html", place.address()), &script);
+    page.wait_for("noted('joined').length", PATIENCE);
+    let mut number = 0;
+    let mut say = |bob: &mut Client| {
+        bob.send(&json!({ "type": "message", "roomId": "tea", "event": "number", "data": number }));
+        number += 1;
+    };
+    for load in 0..LOADS {
+        (0..5).for_each(|_| say(&mut bob));
+        let life = evaluate(&page, "life");
+        page.call("Page.reload", json!({})).expect("it loads anew");
+        page.wait_for(&format!("globalThis.life && life !== {life}"), PATIENCE);
+        (0..5).for_each(|_| say(&mut bob));
+        // Every other page is gone before it has connected.
+        if load % 2 == 0 {
+            page.wait_for("globalThis.room?.isJoined", PATIENCE);
+        }
+    }
+    page.wait_for("globalThis.room?.isJoined", PATIENCE);
+    page.wait_for(&format!("noted('heard').length >= {}", LOADS * 10), PATIENCE);
+    page.evaluate("clearInterval(timer)").expect("it runs");
+    let heard = evaluate(&page, "noted('heard')");
+    assert_eq!(heard, json!((0..LOADS * 10).collect::<Vec<_>>()));
+    let said = evaluate(&page, "noted('said')");
+    let said = said.as_array().expect("numbers");
+    for expected in said {
+        let message = bob.wait_until(|event| event["type"] == "message" && event["event"] == "said");
+        assert_eq!(message["data"], *expected, "of {}", said.len());
+    }
+    assert_eq!(evaluate(&page, "noted('problems')"), json!([]));
+    let resumed = evaluate(&page, "noted('resumed').slice(1)");
+    let resumed = resumed.as_array().expect("a list");
+    assert!(resumed.iter().filter(|resumed| **resumed == true).count() * 10 > resumed.len() * 9, "{resumed:?}");
+}
