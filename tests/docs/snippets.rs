@@ -68,6 +68,19 @@ fn reconnecting_client_receives_each_message_once() {
 }
 
 #[test]
+fn client_library_is_used_as_documented() {
+    let server = Server::start(&["--dev"]);
+    let browser = Browser::launch(&[]);
+    let snippets = snippets("docs/clients.md", "js", &server);
+    let [snippet] = snippets.as_slice() else { panic!("one snippet: {snippets:?}") };
+    let snippet = snippet.replace("console.log", "said.push");
+    let page = browser.page(&format!("http://{}/", server.address));
+    page.evaluate(&format!("said = []; (async () => {{ {snippet} }})()")).expect("it runs");
+    page.wait_for("said[0] === 1 && said[1] === 'Hello' && said[3].total === 12", PATIENCE);
+    assert_eq!(page.problems(), [""; 0]);
+}
+
+#[test]
 fn socketio_snippets_run_in_node() {
     let server = Server::start(&["--dev"]);
     let directory = Directory::new();

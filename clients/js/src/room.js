@@ -136,7 +136,10 @@ export class Room {
   #sendReceipts() {
     this.#receiptTimer = null;
     if (!this.isJoined) return;
-    for (const [messageId, kind] of this.#receipts) this.#link.cast(kind, { messageId });
+    for (const kind of ["delivered", "read-receipt"]) {
+      const messageIds = [...this.#receipts].filter(([, known]) => known === kind).map(([id]) => id);
+      for (let from = 0; from < messageIds.length; from += 100) this.#link.cast(kind, { messageIds: messageIds.slice(from, from + 100) });
+    }
     this.#receipts.clear();
   }
 
