@@ -1,5 +1,5 @@
-//! The library `clients/js`: its size, its types, and that no message is lost, doubled or out of order in Node, Deno and
-//! Chromium when servers crash, connections are cut, tokens expire and pages are loaded anew.
+//! The libraries `clients/js` and `clients/python`: their sizes and types, and that no message is lost, doubled or out of
+//! order in Node, Deno, Chromium and Python when servers crash, connections are cut, tokens expire and pages are loaded anew.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::chromium::{Browser, Page};
 use support::client::Client;
 use support::directory::Directory;
-use support::packages::{WEB, WEB_SCRIPTS, run};
+use support::packages::{WEB, WEB_PYTHON, WEB_SCRIPTS, run};
 use support::server::{SECRET, Server, token};
 
 use super::browser_socketio::evaluate;
@@ -126,10 +126,13 @@ struct Program {
 }
 
 impl Program {
-    fn start(command: &mut Command, url: &str) -> Self {
+    fn of_javascript(command: &mut Command, url: &str) -> Self {
         let library = format!("file://{}", clients().join("js/dist/switchboard.mjs").display());
-        command.arg(WEB.join("host.mjs")).args([&library, url, SECRET]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("it starts");
+        Self::start(command.arg(WEB.join("host.mjs")).args([&library, url, SECRET]))
+    }
+
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
         let input = child.stdin.take().expect("its input");
         let output = BufReader::new(child.stdout.take().expect("its output"));
         Self { child, input, output }
@@ -185,7 +188,7 @@ fn disturb(host: &mut dyn Host, place: &mut Place) {
 fn node_client_loses_and_doubles_no_message() {
     let mut place = Place::new();
     let url = format!("http://{}", place.address());
-    disturb(&mut Program::start(&mut Command::new("node"), &url), &mut place);
+    disturb(&mut Program::of_javascript(&mut Command::new("node"), &url), &mut place);
 }
 
 #[test]
@@ -194,7 +197,34 @@ fn deno_client_loses_and_doubles_no_message() {
     let url = format!("http://{}", place.address());
     let mut deno = Command::new(WEB.join("node_modules/.bin/deno"));
     deno.args(["run", "--quiet", "--no-lock", "--allow-all"]).env("DENO_NO_UPDATE_CHECK", "1");
-    disturb(&mut Program::start(&mut deno, &url), &mut place);
+    disturb(&mut Program::of_javascript(&mut deno, &url), &mut place);
+}
+
+#[test]
+fn python_client_loses_and_doubles_no_message() {
+    let mut place = Place::new();
+    let url = format!("http://{}", place.address());
+    let mut python = Command::new(&*WEB_PYTHON);
+    python.arg(Path::new(WEB_SCRIPTS).join("host.py")).args([&url, SECRET]).env("PYTHONPATH", clients().join("python"));
+    disturb(&mut Program::start(python.env("PYTHONDONTWRITEBYTECODE", "1")), &mut place);
+}
+
+#[test]
+fn python_client_is_typed_throughout() {
+    let cache = Directory::new();
+    let mut check = Command::new(&*WEB_PYTHON);
+    check.args(["-m", "mypy", "--strict", "--cache-dir", &cache.text(), "switchboard_client"]);
+    run(check.current_dir(clients().join("python")));
+}
+
+#[test]
+fn react_hooks_show_what_happens_in_a_room() {
+    let server = Server::start(&["--dev", "--shards", "2"]);
+    fs::copy(clients().join("js/dist/switchboard-react.mjs"), WEB.join("switchboard-react.mjs")).expect("a copy");
+    let library = format!("file://{}", clients().join("js/dist/switchboard.mjs").display());
+    let mut node = Command::new("node");
+    let said = run(node.arg(WEB.join("hooks.mjs")).args([&library, &format!("http://{}", server.address)]));
+    assert_eq!(said, "done\n");
 }
 
 /// Opens a page of the server with the library, and evaluates a script in each document that it loads.

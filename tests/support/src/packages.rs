@@ -67,16 +67,19 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 /// The packages of PyPI, by the interpreter that has them.
-pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python("requirements.txt"));
+pub static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python(SCRIPTS, "requirements.txt"));
+
+/// What the client for Python needs, and a checker of its types, by the interpreter that has them.
+pub static WEB_PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python(WEB_SCRIPTS, "requirements.txt"));
 
 /// Schemathesis, which generates requests from an OpenAPI document, by the interpreter that has it.
-pub static SCHEMATHESIS: LazyLock<PathBuf> = LazyLock::new(|| python("schemathesis.txt"));
+pub static SCHEMATHESIS: LazyLock<PathBuf> = LazyLock::new(|| python(SCRIPTS, "schemathesis.txt"));
 
 /// An interpreter with the packages of a file of requirements.
-fn python(requirements: &str) -> PathBuf {
-    let directory = install(SCRIPTS, requirements, |directory| {
+fn python(scripts: &str, requirements: &str) -> PathBuf {
+    let directory = install(scripts, requirements, |directory| {
         run(Command::new("python3").args(["-m", "venv"]).arg(directory));
-        let file = Path::new(SCRIPTS).join(requirements);
+        let file = Path::new(scripts).join(requirements);
         let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
         run(Command::new(directory.join("bin/python")).args(pip).arg(file));
     });
