@@ -56,7 +56,11 @@ impl Stats {
     /// Counts a refused request.
     pub fn refused(&mut self, reject: &Reject) {
         self.refusals += 1;
-        self.telemetry.refusals[reject.code as usize] += 1;
+        let count = self.telemetry.refusals.get_mut(reject.code as usize);
+        debug_assert!(count.is_some(), "invariant: each code is on the list of all");
+        if let Some(count) = count {
+            *count += 1;
+        }
     }
 
     /// Adds the counts of another shard.
