@@ -16,7 +16,7 @@
 //! | 6 | [`config`], [`command_line`] | settings from five sources, validated once; the commands |
 //! | 5 | [`runtime`] | the operating system: event loops, sockets, channels, the store, clocks, entropy, key files, signals |
 //! | 4 | [`shard`] | connections, rooms and requests of one thread, sans-IO |
-//! | 3 | [`connection`], [`owner`] | the protocol stack of one client; the owners of rooms and users, in memory or in Redis |
+//! | 3 | [`connection`], [`owner`], [`media`] | the protocol stack of one client; the owners of rooms and users, in memory or in Redis; the media of calls |
 //! | 2½ | [`message`] | messages between threads and the choice of their receiver |
 //! | 2 | [`dialect`] | mappings between wire formats and the domain: `raw` JSON over WebSocket; `notify`, `colon` and `camel` over Socket.IO; `rest` over HTTP |
 //! | 1 | [`codec`], [`domain`] | wire formats without meaning; the domain without wire formats |
@@ -37,6 +37,7 @@ pub mod config;
 pub mod connection;
 pub mod dialect;
 pub mod domain;
+pub mod media;
 pub mod message;
 pub mod owner;
 pub mod pages;

@@ -98,6 +98,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
         redis: settings.redis_options(),
         webhooks: settings.webhooks.options(),
+        media: settings.media_options(),
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
         settings: Some(Box::new(RunningSettings::new(arguments.clone(), loaded.clone(), level, connections))),
     })?;
@@ -196,11 +197,14 @@ fn connections_allowed() -> usize {
     usize::try_from(limit.saturating_sub(OWN_DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
-/// A panic of one thread ends the process: without that shard its rooms would have no owner.
+/// A panic of one thread ends the process: without that shard its rooms would have no owner. One that is contained ends a media
+/// connection only.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
-        std::process::abort();
+        if !switchboard::media::is_contained() {
+            std::process::abort();
+        }
     }));
 }

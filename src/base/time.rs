@@ -5,6 +5,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// A moment on the monotonic clock, in nanoseconds, as a value: where milliseconds are too coarse. Only `runtime` reads the clock.
+pub type Moment = std::time::Instant;
+
 /// A reading of both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {

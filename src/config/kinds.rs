@@ -4,7 +4,7 @@
 //! source.
 
 use std::fmt;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 use jsonwebtoken::Algorithm;
@@ -200,6 +200,12 @@ pub(super) fn resolved(text: &str) -> Option<Vec<SocketAddr>> {
 /// Ranges of IP addresses.
 pub(super) fn networks(value: &Value) -> Checked<Vec<Network>> {
     list("an IP address or a range, such as 10.0.0.0/8 or ::1", Network::parse)(value)
+}
+
+/// IP addresses of this server, as clients know it.
+pub(super) fn ip_addresses(value: &Value) -> Checked<Vec<IpAddr>> {
+    let usable = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_multicast();
+    list("an IP address, such as 203.0.113.7 or 2001:db8::7", |text| text.parse().ok().filter(usable))(value)
 }
 
 /// Names of signature algorithms.

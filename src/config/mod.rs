@@ -39,7 +39,7 @@ pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use listen::ListenerSettings;
 pub use live::SettingChange;
-pub use media::{MediaMode, MediaSettings};
+pub use media::{MediaMode, MediaServerKind, MediaSettings};
 pub use network::{
     AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
     MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,

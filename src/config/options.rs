@@ -20,6 +20,7 @@ use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::runtime::bridge;
 use crate::runtime::listener::{ListenAddress, ListenerPlan};
+use crate::runtime::media::MediaOptions;
 use crate::runtime::storage::{self, StorageLocation};
 use crate::shard::{Allowances, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
 
@@ -108,6 +109,7 @@ impl Settings {
             refused_files: || "",
             client_url: self.client_url.first().cloned(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },
+            has_media_server: self.media.is_embedded(),
             ice: self.ice_servers(),
             rules: Arc::new(self.rules()),
             socket_io: self.socket_io(),
@@ -199,6 +201,12 @@ impl Settings {
             keep_messages: self.rooms.retention_messages,
             resting_rooms: self.redis.resting_rooms,
         })
+    }
+
+    /// Options of the media server, if this server is one.
+    pub fn media_options(&self) -> Option<MediaOptions> {
+        let addresses = self.listen.iter().filter_map(ListenerSettings::tcp);
+        self.media.options(addresses.map(|address| address.ip().to_canonical()))
     }
 
     /// Options of token verification, without the contents of key files.

@@ -178,6 +178,7 @@ fn put_dev(raw: &mut RawSettings) {
     raw.put("rooms.create_on_join", "always", SettingSource::Dev);
     raw.put("cors.origins", vec!["*"], SettingSource::Dev);
     raw.put("drain.seconds", 0, SettingSource::Dev);
+    raw.put("media.udp_port", 0, SettingSource::Dev);
 }
 
 fn find<'a>(keys: &[&'a SettingKey], name: &str) -> Option<&'a SettingKey> {

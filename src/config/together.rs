@@ -41,6 +41,16 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
                        auth.secret, all others auth.public_keys or auth.jwks_file";
         problems.push(Problem::other(Some(raw.source("auth.algorithms")), message));
     }
+    if settings.media_options().is_some_and(|media| media.sockets.is_empty()) {
+        let message = "media.announced: clients are told an address of the media server, and listen names none; give the \
+                       address at which clients reach this server (or media.server = \"external\")";
+        problems.push(Problem::other(Some(raw.source("media.announced")), message));
+    }
+    if settings.media.is_embedded() && settings.redis.url.is_some() {
+        let message = "media.server: with redis.url only \"external\" is possible: the embedded media server serves the \
+                       calls of one server";
+        problems.push(Problem::other(Some(raw.source("media.server")), message));
+    }
     let turn = &settings.turn;
     let has_password = turn.username.is_some() && turn.credential.is_some();
     if !turn.url.is_empty() && turn.secret.is_none() && !has_password {
@@ -108,6 +118,9 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
     if let Some(address) = exposed(settings).filter(|_| settings.dev) {
         let text = format!("{address} can be reached by others, and --dev admits guests and pages of any origin");
         warn("listen", text);
+    }
+    if settings.media_options().is_some_and(|media| media.is_local()) && !settings.dev {
+        warn("media.announced", "without it only clients on this machine reach the media server".to_owned());
     }
     if settings.cors.origins.iter().any(|origin| origin == "null") {
         warn("cors.origins", "null is the origin of frames that any page can make".to_owned());

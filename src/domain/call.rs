@@ -9,7 +9,7 @@ use crate::domain::connection_mode::{CAPABLE_MIN, Call, Callers, ConnectionMode,
 use crate::domain::event::Event;
 use crate::domain::membership::{Member, Members};
 use crate::domain::op::{HostClaim, OpContext, Reply};
-use crate::domain::reject::Reject;
+use crate::domain::reject::{Code, Reject};
 use crate::domain::room::Room;
 
 /// Whether a member takes part in the room's call.
@@ -72,6 +72,18 @@ pub(super) fn tell_to(room: &Room, connection: ConnectionId, context: &mut OpCon
         let change = ModeChange { mode: call.mode, previous: call.mode.other(), reason: call.reason };
         context.tell(connection, Event::Mode { room: room.id.clone(), change });
     }
+}
+
+/// Admits a member to the media server.
+pub(super) fn admit(room: &Room, connection: ConnectionId, from: Option<&str>) -> Result<Reply, Reject> {
+    let own = room.identify(connection, from, "fromPeerId")?;
+    if mode(room) != ConnectionMode::Sfu {
+        return Err(Reject::new(Code::MediaStale, "The connection mode of this room is p2p"));
+    }
+    if !own.media.sfu {
+        return Err(Reject::new(Code::MediaRefused, "This member has not said that it can use the media server (sfu)"));
+    }
+    Ok(Reply::MediaAdmitted(own.peer_name()))
 }
 
 /// A member reports that it cannot connect to another one, or to the media server. In the latter case it counts as one that

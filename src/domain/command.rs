@@ -272,6 +272,10 @@ pub enum Signal {
     Answer,
     /// A network path to try.
     Candidate,
+    /// Of the media server: the receiver is to have so many sections in which it receives, and to offer again.
+    MediaSections,
+    /// Of the media server: the source that each such section of the receiver has.
+    MediaSlots,
 }
 
 impl Signal {
@@ -281,6 +285,8 @@ impl Signal {
             Self::Offer => "offer",
             Self::Answer => "answer",
             Self::Candidate => "ice-candidate",
+            Self::MediaSections => "media-sections",
+            Self::MediaSlots => "media-slots",
         }
     }
 }

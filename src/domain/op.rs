@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::connection::{ConnectionOp, ConnectionView};
-use crate::domain::event::{Direct, Joined};
+use crate::domain::event::{Direct, Joined, PeerName};
 use crate::domain::history::{History, Marks};
 use crate::domain::hook::{DeadLetter, OutboxOp};
 pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
@@ -91,6 +91,8 @@ pub enum Reply {
     Done,
     /// The connection is a member.
     Joined(Box<Joined>),
+    /// The member may use the media server, and has this name.
+    MediaAdmitted(PeerName),
     /// A membership ended.
     Left {
         /// Whether it was a membership of the requesting connection.

@@ -48,6 +48,12 @@ pub enum Code {
     MessageTooLarge,
     /// More often than the limit.
     RateLimited,
+    /// The media server does not take the offer.
+    MediaRefused,
+    /// The media connection, or the connection mode that it was for, has ended.
+    MediaStale,
+    /// The media server cannot take another caller.
+    MediaUnavailable,
     /// No session can be recovered with that token.
     RecoveryFailed,
     /// The store is unavailable.
@@ -60,7 +66,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::BadJson,
         Self::InvalidMessage,
         Self::UnknownType,
@@ -82,6 +88,9 @@ impl Code {
         Self::MessageNotFound,
         Self::MessageTooLarge,
         Self::RateLimited,
+        Self::MediaRefused,
+        Self::MediaStale,
+        Self::MediaUnavailable,
         Self::RecoveryFailed,
         Self::StorageUnavailable,
         Self::Overloaded,
@@ -112,6 +121,9 @@ impl Code {
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
             Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::RateLimited => "RATE_LIMITED",
+            Self::MediaRefused => "MEDIA_REFUSED",
+            Self::MediaStale => "MEDIA_STALE",
+            Self::MediaUnavailable => "MEDIA_UNAVAILABLE",
             Self::RecoveryFailed => "RECOVERY_FAILED",
             Self::StorageUnavailable => "STORAGE_UNAVAILABLE",
             Self::Overloaded => "OVERLOADED",

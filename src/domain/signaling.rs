@@ -4,14 +4,20 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::base::time::Now;
+use crate::domain::call;
+use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Event, Signaled};
 use crate::domain::op::{OpContext, RelaySignal, Reply};
 use crate::domain::reject::{Code, Reject};
 use crate::domain::room::Room;
 
 impl Room {
-    /// Relays a signaling message. The sender and the addressed peer must be members.
+    /// Relays a signaling message. The sender and the addressed peer must be members. One to the media server is only admitted;
+    /// the sender's shard has its body.
     pub(super) fn relay(&mut self, signal: RelaySignal, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
+        if *signal.to == *SFU {
+            return call::admit(self, signal.connection, signal.from.as_deref());
+        }
         let sender = self.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
         let is_first = context.rules.mode.is_on && !sender.has_signaled;
         let target = self.members.addressed(&signal.to).ok_or_else(Reject::peer_not_found)?;

@@ -1,7 +1,7 @@
 // The call page: joins a room over /ws and holds a mesh call in it.
 //
-// This file only connects the parts: `signaling.js` (the link), `peers.js` (the media mesh),
-// `media.js` (this side's devices) and `ui.js` (the page). Address parameters: room, name, token,
+// This file only connects the parts: `signaling.js` (the link), `peers.js` (the media mesh), `callserver.js` (media by the
+// server), `callpaths.js` (which of the two), `media.js` (this side's devices) and `ui.js` (the page). Address parameters: room, name, token,
 // autojoin=1 (no join screen), audio=0 and video=0 (start with that device off).
 //
 // `window.call` is the page's handle for scripts and tests; see the end of the file.
@@ -9,6 +9,8 @@
 import { Signaling, signalingUrl } from "./signaling.js";
 import { LocalMedia } from "./media.js";
 import { Mesh } from "./peers.js";
+import { Paths } from "./callpaths.js";
+import { ServerLink } from "./callserver.js";
 import * as ui from "./ui.js";
 
 const MESH_PEERS_MAX = 8;
@@ -41,6 +43,8 @@ const messages = [];
 const media = new LocalMedia();
 let signaling = null;
 let mesh = null;
+let link = null;
+let paths = null;
 
 // ---- joining ----
 
@@ -49,6 +53,10 @@ function join() {
   takenRetries = 0;
   failures = 0;
   mesh = new Mesh({ selfId: peerId, media, send: sendSignal });
+  link = new ServerLink({ media, send: (type, body) => signaling.request(type, { roomId, fromPeerId: peerId, toPeerId: "sfu", ...body }) });
+  paths = new Paths({ mesh, link, report: reportFailure });
+  paths.addEventListener("change", render);
+  paths.addEventListener("fallback", ({ detail }) => ui.toast(`${detail.reason} The call goes on from peer to peer.`));
   mesh.addEventListener("change", render);
   mesh.addEventListener("chat", ({ detail }) => addMessage({ ...detail, name: detail.displayName, self: false }));
   signaling = new Signaling(signalingUrl(), token);
@@ -63,14 +71,14 @@ function join() {
 async function enterRoom() {
   clearTimeout(retryTimer);
   try {
-    const answer = await signaling.request("join-room", { roomId, peerId, displayName, mediaState: media.state });
+    const answer = await signaling.request("join-room", { roomId, peerId, displayName, mediaState: media.state, sfu: 1 });
     entered(answer);
   } catch (error) {
     refused(error);
   }
 }
 
-function entered({ peers = [], iceServers = [] }) {
+function entered({ peers = [], iceServers = [], connectionMode }) {
   const again = phase === "rejoining";
   const others = peers.filter((entry) => entry.peerId !== peerId);
   phase = "joined";
@@ -83,7 +91,9 @@ function entered({ peers = [], iceServers = [] }) {
     document.title = `${roomId} · Switchboard`;
   }
   if (others.length >= MESH_PEERS_MAX) ui.toast(`${others.length + 1} people are here. Everybody sends to everybody: quality may suffer.`);
+  paths.mode = connectionMode;
   mesh.enter(others, iceServers);
+  paths.entered(connectionMode);
   // A join that takes over the older connection is not announced, so the state is told by itself.
   if (again) tellMediaState();
   render();
@@ -115,6 +125,7 @@ async function nameTaken() {
   }
   peerId = ownPeerId(true);
   mesh.close();
+  paths.close();
   mesh.selfId = peerId;
   enterRoom();
 }
@@ -202,7 +213,11 @@ function waitOf(answer) {
 function receive(message) {
   if (message.roomId && message.roomId !== roomId) return;
   const known = mesh.peers.get(message.peerId);
+  if (message.fromPeerId === "sfu") return link.receive(message);
   switch (message.type) {
+    case "connection-mode-changed":
+      paths.setMode(message.connectionMode);
+      return render();
     case "offer":
     case "answer":
     case "ice-candidate":
@@ -215,7 +230,7 @@ function receive(message) {
       if (known) ui.addEvent(`${known.displayName} left`);
       return mesh.remove(message.peerId);
     case "media-state-changed":
-      return mesh.mediaState(message.peerId, message.mediaState);
+      return mesh.mediaState(message.peerId, message.mediaState, message.sfu);
     case "message":
       return roomMessage(message);
     case "room-closed":
@@ -235,6 +250,10 @@ function sendSignal(type, toPeerId, body) {
   if (phase === "joined") signaling.send(type, { roomId, fromPeerId: peerId, toPeerId, ...body });
 }
 
+function reportFailure(toPeerId, reason) {
+  if (phase === "joined") signaling.send("connection-failed", { roomId, toPeerId, reason });
+}
+
 function tellMediaState() {
   if (phase === "joined") signaling.send("media-state-changed", { roomId, peerId, mediaState: media.state });
 }
@@ -251,6 +270,7 @@ function leaveQuietly() {
   clearTimeout(retryTimer);
   phase = "lobby";
   mesh?.close();
+  paths?.close();
   const link = signaling;
   signaling = null;
   link?.stop();
@@ -261,6 +281,7 @@ function ended(reason, detail) {
   phase = "ended";
   clearTimeout(retryTimer);
   mesh.close();
+  paths.close();
   signaling.stop();
   media.stop();
   const says = {
@@ -302,13 +323,19 @@ const notes = { new: "Connecting…", connecting: "Connecting…", disconnected:
 
 function render() {
   const me = { id: peerId, name: displayName, self: true, mediaState: media.state, camera: media.video };
-  const others = mesh ? [...mesh.peers.values()].map((peer) => ({
-    id: peer.peerId, name: peer.displayName, self: false, mediaState: peer.mediaState,
-    audio: peer.audio, camera: peer.camera, screen: peer.screen,
-    note: notes[peer.pc?.connectionState ?? "new"] ?? "",
-  })) : [];
+  const others = mesh ? [...mesh.peers.values()].map((peer) => {
+    const { audio, camera, screen, state } = paths.view(peer);
+    const { peerId: id, displayName: name, mediaState } = peer;
+    return { id, name, self: false, mediaState, audio, camera, screen, note: notes[state] ?? "" };
+  }) : [];
+  showMode();
   ui.renderTiles([...others, me]);
   ui.renderPeople([me, ...others]);
+}
+
+function showMode() {
+  const isServed = [...(mesh?.peers.values() ?? [])].some((peer) => peer.via === "sfu");
+  $("mode").hidden = !isServed;
 }
 
 function renderPreview() {
@@ -327,7 +354,11 @@ function sendChat(text) {
   const line = String(text).trim();
   if (!line || !mesh) return 0;
   const at = Date.now();
-  const reached = mesh.chat(line, at);
+  const channels = mesh.chat(line, at);
+  // Those without a connection to this page get it from the server.
+  const rest = [...mesh.peers.values()].filter((peer) => peer.via === "sfu" && !channels.includes(peer));
+  const sent = rest.filter(({ peerId: toPeerId }) => signaling.send("message", { roomId, toPeerId, content: line }));
+  const reached = channels.length + sent.length;
   addMessage({ peerId, name: displayName, text: line, at, self: true });
   if (!reached) ui.addEvent("Nobody else was here to read this.");
   return reached;
@@ -335,10 +366,10 @@ function sendChat(text) {
 
 setInterval(() => {
   for (const peer of mesh?.peers.values() ?? []) {
-    ui.showSpeaking(peer.peerId, peer.mediaState.audio && peer.level() > SPEAKING_LEVEL);
+    ui.showSpeaking(peer.peerId, peer.mediaState.audio && paths.level(peer) > SPEAKING_LEVEL);
   }
 }, SPEAKING_EVERY_MS);
-setInterval(() => mesh?.stats(), FRAMES_EVERY_MS);
+setInterval(() => paths?.stats(), FRAMES_EVERY_MS);
 
 // ---- small things ----
 
@@ -473,16 +504,22 @@ const call = {
   peers: () => [...(mesh?.peers.values() ?? [])].map((peer) => ({
     peerId: peer.peerId,
     displayName: peer.displayName,
-    connectionState: peer.pc?.connectionState ?? "new",
+    connectionState: paths.view(peer).state,
+    via: peer.via,
+    sfu: peer.sfu,
+    hasDirectConnection: Boolean(peer.pc),
     iceConnectionState: peer.pc?.iceConnectionState ?? "new",
     signalingState: peer.pc?.signalingState ?? "stable",
     mediaState: peer.mediaState,
     framesDecoded: peer.framesDecoded,
     dataChannelState: peer.channel?.readyState ?? "none",
-    hasScreen: Boolean(peer.screen && peer.mediaState.screen),
+    hasScreen: Boolean(paths.view(peer).screen && peer.mediaState.screen),
   })),
   // [{peerId, displayName, framesDecoded, screenFramesDecoded, bytesReceived}]
-  stats: async () => (mesh ? mesh.stats() : []),
+  stats: async () => (paths ? paths.stats() : []),
+  // "p2p" or "sfu": the room's; `via` of a peer is the way that its media take.
+  get mode() { return paths?.mode ?? "p2p"; },
+  get link() { return link; },
   sendChat,
   messages,
   setMedia,

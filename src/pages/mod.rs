@@ -75,6 +75,8 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("style.css", STYLE, include_bytes!("style.css")),
     ("call.css", STYLE, include_bytes!("call.css")),
     ("call.js", SCRIPT, include_bytes!("call.js")),
+    ("callpaths.js", SCRIPT, include_bytes!("callpaths.js")),
+    ("callserver.js", SCRIPT, include_bytes!("callserver.js")),
     ("landing.js", SCRIPT, include_bytes!("landing.js")),
     ("media.js", SCRIPT, include_bytes!("media.js")),
     ("peers.js", SCRIPT, include_bytes!("peers.js")),

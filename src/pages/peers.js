@@ -5,7 +5,9 @@
 // same code, and when two offers cross, the peer with the smaller peerId yields. A lost signaling
 // link touches no connection; a failed connection restarts ICE and, failing that, starts over.
 //
-// Events: "change" when something to show changed, "chat" {peerId, displayName, text, at}.
+// Peers whose media go by the media server have no connection here (`usesServer`, see `callpaths.js`).
+//
+// Events: "change" when something to show changed, "chat" {peerId, displayName, text, at}, "unreachable" (a peer).
 
 const OFFER_WAIT_MS = 5_000;
 const RESEND_FIRST_MS = 5_000;
@@ -20,6 +22,8 @@ export class Mesh extends EventTarget {
   // True while signals reach the room.
   online = false;
   peers = new Map();
+  // Whether media to and from a peer go by the media server.
+  usesServer = () => false;
 
   // `send(type, toPeerId, body)` carries a signal; `media` holds the tracks to publish.
   constructor({ selfId, media, send }) {
@@ -42,7 +46,7 @@ export class Mesh extends EventTarget {
     for (const entry of listed) {
       const known = this.peers.get(entry.peerId);
       if (known) known.returned(entry);
-      else this.#admit(entry).connect();
+      else this.#admit(entry);
     }
     this.#changed();
   }
@@ -51,7 +55,7 @@ export class Mesh extends EventTarget {
   arrived(entry) {
     const known = this.peers.get(entry.peerId);
     if (known) known.returned(entry);
-    else this.#admit(entry).awaitOffer();
+    else this.#admit(entry, true);
     this.#changed();
   }
 
@@ -62,10 +66,11 @@ export class Mesh extends EventTarget {
     this.#changed();
   }
 
-  mediaState(peerId, mediaState) {
+  mediaState(peerId, mediaState, sfu) {
     const peer = this.peers.get(peerId);
     if (!peer) return;
     peer.mediaState = mediaState;
+    peer.sfu = Boolean(sfu);
     this.#changed();
   }
 
@@ -74,12 +79,12 @@ export class Mesh extends EventTarget {
     this.peers.get(message.fromPeerId)?.signal(message);
   }
 
-  // Sends a chat line to every open channel; returns how many it reached.
+  // Sends a chat line to every open channel; returns the peers that it reached.
   chat(text, at) {
     const line = JSON.stringify({ text, at });
     const open = [...this.peers.values()].filter((peer) => peer.channel?.readyState === "open");
     for (const peer of open) peer.channel.send(line);
-    return open.length;
+    return open;
   }
 
   async stats() {
@@ -91,9 +96,15 @@ export class Mesh extends EventTarget {
     for (const peerId of [...this.peers.keys()]) this.remove(peerId);
   }
 
-  #admit(entry) {
+  // A newcomer offers, unless its media go by the media server.
+  #admit(entry, isNewcomer = false) {
     const peer = new Peer(this, entry);
     this.peers.set(entry.peerId, peer);
+    if (!this.usesServer(peer)) {
+      peer.via = "p2p";
+      if (isNewcomer) peer.awaitOffer();
+      else peer.connect();
+    }
     this.#tune();
     return peer;
   }
@@ -121,6 +132,9 @@ class Peer {
   camera = null;
   screen = null;
   framesDecoded = 0;
+  // "p2p" or "sfu": the way by which its media come, and the one by which ours come to it.
+  via = null;
+  otherVia = null;
 
   #mesh;
   #polite;
@@ -129,17 +143,19 @@ class Peer {
   #remoteSession = null;
   #screenSlot = null;
   #restarts = 0;
+  #isReopening = false;
   #turn = Promise.resolve();
   #resendTimer = 0;
   #restartTimer = 0;
   #offerTimer = 0;
   #absentTimer = 0;
 
-  constructor(mesh, { peerId, displayName, mediaState }) {
+  constructor(mesh, { peerId, displayName, mediaState, sfu }) {
     this.#mesh = mesh;
     this.peerId = peerId;
     this.displayName = displayName || peerId;
     this.mediaState = mediaState || { audio: false, video: false, screen: false };
+    this.sfu = Boolean(sfu);
     this.#polite = mesh.selfId < peerId;
   }
 
@@ -158,15 +174,37 @@ class Peer {
   }
 
   // Seen in the room again after one of us had lost the link.
-  returned({ displayName, mediaState }) {
+  returned({ displayName, mediaState, sfu }) {
     clearTimeout(this.#absentTimer);
     this.displayName = displayName || this.displayName;
     this.mediaState = mediaState || this.mediaState;
-    if (!this.pc) return;
+    this.sfu = Boolean(sfu);
+    if (!this.pc || this.#mesh.usesServer(this)) return;
     // The other side saw us leave and hung up; it waits for a newcomer's offer.
     if (this.channel?.readyState === "closed") return this.connect();
     if (this.pc.signalingState === "have-local-offer") return this.#sendOffer(this.pc, RESEND_FIRST_MS);
     if (this.pc.connectionState !== "connected") this.#restart();
+  }
+
+  // The connection is made anew after the media went by the media server: nobody is a newcomer then.
+  reopen() {
+    if (this.#isReopening) return;
+    this.#isReopening = true;
+    this.otherVia = null;
+    if (this.#polite) this.awaitOffer();
+    else this.connect();
+  }
+
+  // The media go by the media server on both sides: the connection is not needed any more.
+  rest() {
+    this.close();
+    this.channel = this.audio = this.camera = this.screen = null;
+    this.otherVia = null;
+  }
+
+  // Tells the other side by which way its media come.
+  tellWay(via) {
+    if (this.channel?.readyState === "open") this.channel.send(JSON.stringify({ via }));
   }
 
   expire(gone) {
@@ -245,7 +283,7 @@ class Peer {
     this.pc = pc;
     this.channel = this.audio = this.camera = this.screen = null;
     this.#screenSlot = this.#remoteSession = null;
-    this.#makingOffer = this.#ignoringOffer = false;
+    this.#makingOffer = this.#ignoringOffer = this.#isReopening = false;
     pc.onnegotiationneeded = () => this.#offer(pc);
     pc.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) this.#mesh.send("ice-candidate", this.peerId, { candidate: candidate.toJSON() });
@@ -266,6 +304,11 @@ class Peer {
     this.channel = channel;
     channel.onopen = channel.onclose = () => this.#show();
     channel.onmessage = ({ data }) => {
+      const via = wayOf(data);
+      if (via) {
+        this.otherVia = via;
+        return;
+      }
       const detail = { peerId: this.peerId, displayName: this.displayName, ...chatLine(data) };
       this.#mesh.dispatchEvent(new CustomEvent("chat", { detail }));
     };
@@ -357,7 +400,8 @@ class Peer {
 
   // Without a signaling link nothing can be negotiated: `returned` calls again when there is one.
   #restart() {
-    if (!this.#mesh.online || !this.pc) return;
+    if (!this.#mesh.online || !this.pc || (this.via === "sfu" && this.#mesh.usesServer(this))) return;
+    if (this.pc.connectionState === "failed") this.#mesh.dispatchEvent(new CustomEvent("unreachable", { detail: this }));
     if (this.#restarts++ >= RESTARTS_MAX) {
       this.#restarts = 0;
       return this.connect();
@@ -390,6 +434,16 @@ function plain({ type, sdp }) {
 // The session id of SDP's origin line stays the same for the life of one RTCPeerConnection.
 function sessionOf(sdp) {
   return /^o=\S+ (\S+)/m.exec(sdp)?.[1];
+}
+
+// The way in a line that tells it.
+function wayOf(data) {
+  try {
+    const { via } = JSON.parse(data);
+    return via === "sfu" ? via : null;
+  } catch {
+    return null;
+  }
 }
 
 function chatLine(data) {

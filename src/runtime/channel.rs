@@ -105,6 +105,14 @@ pub fn channel(poll: &Poll, token: Token) -> io::Result<(ChannelSender, ChannelR
     Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
 }
 
+/// The channel into another thread whose receiver sleeps in `poll`.
+///
+/// # Errors
+/// As [`channel`].
+pub(super) fn request_channel<T>(poll: &Poll, token: Token) -> io::Result<(ChannelSender<T>, ChannelReceiver<T>)> {
+    Ok(woken_by(Wakeup::Poll(Waker::new(poll.registry(), token)?)))
+}
+
 /// The channel into the bridge, a task that sleeps in [`ChannelReceiver::wait`].
 pub fn task_channel() -> (ChannelSender<BridgeMessage>, ChannelReceiver<BridgeMessage>) {
     woken_by(Wakeup::Task(Notify::new()))

@@ -23,6 +23,7 @@ use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, Conne
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::listener::ListenSocket;
+use crate::runtime::media::MediaThread;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, SecuredStream, Sockets, turn_away};
 use crate::runtime::storage::StorageHandle;
 use crate::runtime::tls::{TlsAcceptor, TlsSession};
@@ -62,6 +63,8 @@ pub(super) struct LoopResources {
     /// The channel into the bridge, in a cluster.
     pub(super) bridge: Option<ChannelSender<BridgeMessage>>,
     pub(super) permits: ConnectionPermits,
+    /// The media server, if this server is one.
+    pub(super) media: Option<MediaThread>,
 }
 
 /// A listener and its purpose.
@@ -92,6 +95,7 @@ pub(super) struct EventLoop {
     inbox: ChannelReceiver,
     channels: Arc<[ChannelSender]>,
     bridge: Option<ChannelSender<BridgeMessage>>,
+    media: Option<MediaThread>,
     storage: Option<StorageHandle>,
     shard: Shard,
 }
@@ -107,7 +111,7 @@ impl EventLoop {
         inbox: ChannelReceiver,
         storage: Option<StorageHandle>,
         shard: Shard,
-        LoopResources { clock, channels, bridge, permits }: LoopResources,
+        LoopResources { clock, channels, bridge, permits, media }: LoopResources,
     ) -> io::Result<Self> {
         if listeners.len() >= FIRST_SLOT {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
@@ -128,6 +132,7 @@ impl EventLoop {
             inbox,
             channels,
             bridge,
+            media,
             storage,
             shard,
         })
@@ -467,6 +472,7 @@ impl EventLoop {
                 }
             }
         }
+        self.send_media_requests();
         for (to, message) in self.shard.outgoing() {
             match (to, &self.bridge) {
                 (BRIDGE, Some(bridge)) => match BridgeMessage::try_from(message) {
@@ -475,6 +481,13 @@ impl EventLoop {
                 },
                 _ => self.channels[usize::from(to)].send(message),
             }
+        }
+    }
+
+    /// Sends the shard's requests to the media server.
+    fn send_media_requests(&mut self) {
+        if let Some(media) = &self.media {
+            self.shard.media_requests().for_each(|request| media.send(request));
         }
     }
 

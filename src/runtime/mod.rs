@@ -10,6 +10,7 @@ mod event_loop;
 pub mod key_files;
 pub mod listener;
 pub mod log_writer;
+pub mod media;
 mod memory;
 mod memory_trim;
 pub mod process;

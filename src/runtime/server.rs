@@ -26,6 +26,7 @@ use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::listener::ListenerPlan;
+use crate::runtime::media::{MediaOptions, PreparedMedia};
 use crate::runtime::memory_trim::MemoryTrim;
 use crate::runtime::reload::{self, RefusedFiles, Reloaded, SettingsReader};
 use crate::runtime::service_manager::ServiceManager;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub redis: Option<bridge::RedisOptions>,
     /// The endpoints of the application.
     pub webhooks: WebhookOptions,
+    /// The media server, if this server is one.
+    pub media: Option<MediaOptions>,
     /// Where the settings are read again.
     pub settings: Option<Box<dyn SettingsReader>>,
 }
@@ -115,6 +118,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let count = plan.options.shards;
     // First, so that a server whose port is taken leaves no data directory behind.
     let (bound, listeners) = listen(&plan.listen, plan.tls.as_ref().map(TlsFiles::acceptor).as_ref(), count)?;
+    let media = plan.media.map(PreparedMedia::bind).transpose()?;
     let outbox_bytes = plan.webhooks.outbox_bytes;
     let webhooks = PreparedWebhooks::new(plan.webhooks);
     let outbox = OutboxOptions { endpoints: webhooks.outbox_endpoints(), bytes_max: outbox_bytes };
@@ -149,8 +153,9 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let undrained = Arc::new(AtomicUsize::new(count));
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
+    let media = media.map(|media| media.with(channels.clone()));
     let resources =
-        LoopResources { clock, channels: channels.clone(), bridge: bridge.clone(), permits: permits.clone() };
+        LoopResources { clock, channels: channels.clone(), bridge: bridge.clone(), permits: permits.clone(), media };
     let counts = (&undrained, &connections);
     let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
     let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);

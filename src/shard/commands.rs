@@ -24,6 +24,7 @@ use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
 use crate::shard::http::calls::host_key;
 use crate::shard::log::Logging;
+use crate::shard::media::MediaCalls;
 use crate::shard::peers::Peers;
 use crate::shard::queries::Queries;
 use crate::shard::quota::QuotaFlow;
@@ -65,6 +66,7 @@ impl<'a> Commands<'a> {
             Command::Revise { room, message, draft } => self.revise(peer, &room, &message, draft)?,
             Command::Leave { room, peer: other, secret } => self.leave(peer, &room, (other, secret))?,
             Command::Host { room, action, secret } => self.host_action(peer, &room, (action, secret))?,
+            Command::Signal(it) if *it.to == *SFU => return MediaCalls::on(self.core).signal(now, peer, id, it),
             Command::Signal(signal) => {
                 self.spend_signal_to(now, peer, &signal.to, signal.body.len())?;
                 let relay = RelaySignal {
@@ -362,7 +364,7 @@ impl<'a> Commands<'a> {
     }
 
     /// Counts a signaling message against the peer's rate.
-    fn spend_signal(&mut self, now: Now, peer: PeerKey, bytes: usize) -> Result<(), Reject> {
+    pub(super) fn spend_signal(&mut self, now: Now, peer: PeerKey, bytes: usize) -> Result<(), Reject> {
         let rate = self.core.options.signals;
         let result = match peer.slot() {
             PeerSlot::Raw(slot) => match &mut self.core.net.conns[slot].stage {

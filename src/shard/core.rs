@@ -35,6 +35,7 @@ use crate::shard::channels::Channels;
 use crate::shard::drain::Drain;
 use crate::shard::makers::Makers;
 use crate::shard::making_room::Idlest;
+use crate::shard::media::MediaCallers;
 use crate::shard::metrics::ShardMetrics;
 use crate::shard::net::Net;
 use crate::shard::presence::Presence;
@@ -79,6 +80,7 @@ pub(super) struct Core {
     pub(super) sockets: SocketCounts,
     pub(super) idlest: Idlest,
     pub(super) makers: Makers,
+    pub(super) media: MediaCallers,
 }
 
 impl Core {
@@ -122,6 +124,7 @@ impl Core {
             sockets,
             idlest: Idlest::default(),
             makers: Makers::default(),
+            media: MediaCallers::default(),
         }
     }
 

@@ -22,6 +22,7 @@ mod http;
 mod log;
 mod makers;
 mod making_room;
+mod media;
 mod metrics;
 mod moves;
 mod namespaces;
@@ -66,6 +67,7 @@ use crate::codec::jwt::Verifier;
 use crate::connection::conn::ConnStage;
 use crate::domain::monitoring::Traffic;
 use crate::domain::revocation::RevocationChange;
+use crate::media::MediaRequest;
 use crate::message::storage::{Restored, StorageCommand};
 use crate::message::{Outgoing, ShardNumber};
 
@@ -225,6 +227,11 @@ impl Shard {
     /// Takes the messages for other shards.
     pub fn outgoing(&mut self) -> std::vec::Drain<'_, Outgoing> {
         self.core.channels.outgoing.drain(..)
+    }
+
+    /// Takes the requests to the media server.
+    pub fn media_requests(&mut self) -> std::vec::Drain<'_, MediaRequest> {
+        self.core.media.requests()
     }
 
     /// Whether there are messages to itself that are not handled yet.

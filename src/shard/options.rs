@@ -84,6 +84,8 @@ pub struct Options {
     pub token_carriers: TokenCarriers,
     /// Base URL of links to the application; by default the server's own.
     pub client_url: Option<String>,
+    /// Whether the server forwards media of calls itself.
+    pub has_media_server: bool,
     /// STUN and TURN servers.
     pub ice: Ice,
     /// Rules of rooms and users.

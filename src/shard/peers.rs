@@ -86,6 +86,9 @@ impl Departing {
     }
 }
 
+/// Time that a client gets beyond the grace period of its membership to offer its media again.
+const MEDIA_GRACE_MS: u64 = 10_000;
+
 /// Acts on peers.
 pub(super) struct Peers<'a> {
     core: &'a mut Core,
@@ -235,7 +238,8 @@ impl<'a> Peers<'a> {
 
     /// The same, without noting the session.
     pub(super) fn end_membership(&mut self, peer: PeerKey, room: &str) {
-        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        let Core { net, rooms, recovery, media, .. } = &mut *self.core;
+        media.left(net.id_of(peer), room, 0);
         if let Some(at) = rooms.find(room) {
             recovery.appearances.remove(&(peer, at));
         }
@@ -244,7 +248,8 @@ impl<'a> Peers<'a> {
 
     /// Ends all local memberships of a room that is closed.
     pub(super) fn close_room(&mut self, now: Now, room: &str) {
-        let Core { net, rooms, recovery, .. } = &mut *self.core;
+        let Core { net, rooms, recovery, media, .. } = &mut *self.core;
+        media.closed(room);
         if let Some((at, members)) = rooms.close(room, net, &mut recovery.returns) {
             for peer in members {
                 self.core.recovery.appearances.remove(&(peer, at));
@@ -328,7 +333,10 @@ impl<'a> Peers<'a> {
         let announces = matches!(self.core.options.rules.presence_scope, Scope::Auto | Scope::Rooms);
         let own = rooms_of(&self.core.net, peer);
         let own = own.into_iter().filter_map(|at| self.core.rooms.name_of(at).cloned()).collect::<Vec<Name>>();
+        // A client that comes back in time keeps its media.
+        let within_ms = if starts_grace { self.core.options.rules.presence_grace_ms + MEDIA_GRACE_MS } else { 0 };
         for room in &own {
+            self.core.media.left(connection, room, within_ms);
             self.end_membership(peer, room);
         }
         let mut announced = Vec::new();

@@ -18,6 +18,7 @@ use crate::shard::audit::AuditedAction;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
 use crate::shard::http::answer::RestAnswers;
+use crate::shard::media::MediaCalls;
 use crate::shard::metrics::{Metering, is_failure};
 use crate::shard::namespaces::Namespacing;
 use crate::shard::peers::Peers;
@@ -147,6 +148,9 @@ impl<'a> Replies<'a> {
                     dialects::answer(out, dialect, id.socketio(), &answer, now);
                 });
             }
+            (OnReply::MediaOffer(offer), Ok(Reply::MediaAdmitted(name))) => {
+                MediaCalls::on(self.core).admitted(peer, id, *offer, name);
+            }
             (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
             (OnReply::Found, Ok(Reply::Marks(marks))) => self.send_marks(now, peer, id, &marks),
             (OnReply::Media { room, media, sfu }, Ok(_)) => self.media_changed(now, peer, id, &room, (media, sfu)),
@@ -157,6 +161,7 @@ impl<'a> Replies<'a> {
                 | OnReply::Sent { .. }
                 | OnReply::Repeated(..)
                 | OnReply::Found
+                | OnReply::MediaOffer(_)
                 | OnReply::Rest(_)
                 | OnReply::Online(_)
                 | OnReply::RoomsCounted(_)

@@ -13,6 +13,7 @@ use crate::domain::event::Content;
 use crate::domain::op::Reply;
 use crate::domain::query::Query;
 use crate::domain::reject::Reject;
+use crate::media::MediaOffer;
 use crate::shard::http::calls::PendingCall;
 use crate::shard::net::Net;
 use crate::shard::presence::online::UserList;
@@ -88,6 +89,8 @@ pub(super) enum OnReply {
     },
     /// The peer sends other media in a room, or can use the media server or not; only a refusal is passed on.
     Media { room: Name, media: Option<MediaState>, sfu: Option<bool> },
+    /// The media server gets the peer's offer.
+    MediaOffer(Box<(Name, MediaOffer)>),
     /// Messages or receipts.
     Found,
     /// The messages after one that the client named, or the newest of the room if that is not known: this number of them.

@@ -67,6 +67,7 @@ fn options() -> Options {
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
         process: Default::default,
+        has_media_server: false,
         hook_counters: Arc::default(),
         refused_files: || "",
         notices: Notices::UPON_REQUEST,

@@ -12,10 +12,10 @@ use support::client::Client;
 use support::server::{Server, token};
 
 /// How long a page may take for what it must do; a loaded machine decodes its first frame late.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Opens the call page as a person who follows a link would, and waits until the room is joined.
-fn join(browser: &Browser, address: &str, room: &str, name: &str) -> Page {
+pub(crate) fn join(browser: &Browser, address: &str, room: &str, name: &str) -> Page {
     let page = browser.page(&format!("http://{}/call?room={room}&name={name}&autojoin=1", address));
     page.wait_for("call.phase === 'joined'", PATIENCE);
     page
@@ -74,7 +74,7 @@ fn wait_for_pictures(page: &Page, others: usize) {
 
 /// Waits until more frames of everybody's camera have been decoded than there are now.
 #[track_caller]
-fn wait_for_more_frames(page: &Page) {
+pub(crate) fn wait_for_more_frames(page: &Page) {
     let before = page.evaluate("call.stats()").expect("statistics");
     page.wait_for(
         &format!(
@@ -86,7 +86,7 @@ fn wait_for_more_frames(page: &Page) {
 }
 
 #[track_caller]
-fn wait_for_chat(page: &Page, text: &str) {
+pub(crate) fn wait_for_chat(page: &Page, text: &str) {
     page.wait_for(
         &format!("call.messages.some(message => !message.self && message.text === {})", json!(text)),
         PATIENCE,
@@ -94,7 +94,7 @@ fn wait_for_chat(page: &Page, text: &str) {
     page.wait_for(&format!("document.getElementById('messages').textContent.includes({})", json!(text)), PATIENCE);
 }
 
-fn evaluate(page: &Page, expression: &str) -> Value {
+pub(crate) fn evaluate(page: &Page, expression: &str) -> Value {
     page.evaluate(expression).unwrap_or_else(|error| panic!("{expression}: {error}"))
 }
 

@@ -1,6 +1,7 @@
 //! Clients that users have: the Socket.IO packages from npm and PyPI, and Chromium, against the real binary.
 
 mod browser_call;
+mod browser_media;
 mod browser_socketio;
 mod conformance;
 mod profiles;

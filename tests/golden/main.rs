@@ -110,13 +110,21 @@ conversations! {
     typing,
 }
 
+/// Conversations with a server that shares no Redis.
+const ALONE: [&str; 1] = ["media_server"];
+
+#[test]
+fn media_server() {
+    runner::perform("media_server");
+}
+
 #[test]
 fn conversations_match_their_files() {
     let files = std::fs::read_dir(runner::DIRECTORY).expect("the directory is there");
     let names = files.map(|file| file.expect("an entry").file_name().into_string().expect("a plain name"));
     let mut found: Vec<String> = names.filter_map(|name| name.strip_suffix(".txt").map(str::to_owned)).collect();
     found.sort();
-    let mut listed = ALL.to_vec();
+    let mut listed = [ALL, &ALONE].concat();
     listed.sort_unstable();
     assert_eq!(found, listed);
 }

@@ -41,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dialect", &["serde", "serde_json", "uuid"]),
     ("message", &["smallvec", "uuid"]),
     ("connection", &["serde", "serde_json", "smallvec"]),
+    ("media", &["serde", "serde_json", "slab", "str0m"]),
     ("owner", &["serde", "serde_json", "slab", "smallvec", "tracing", "uuid"]),
     ("shard", &["hashbrown", "slab", "smallvec", "tracing", "uuid"]),
     (

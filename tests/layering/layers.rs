@@ -4,7 +4,7 @@ use crate::Violation;
 use crate::source::{Source, paths, words};
 
 /// Each top-level module and its layer.
-const LAYERS: [(&str, u8); 13] = [
+const LAYERS: [(&str, u8); 14] = [
     ("base", 0),
     ("pages", 0),
     ("codec", 2),
@@ -13,6 +13,7 @@ const LAYERS: [(&str, u8); 13] = [
     ("message", 5),
     ("connection", 6),
     ("owner", 6),
+    ("media", 6),
     ("shard", 8),
     ("runtime", 10),
     ("config", 12),
@@ -21,7 +22,8 @@ const LAYERS: [(&str, u8); 13] = [
 ];
 
 /// Modules of one layer that must not import each other.
-const SIBLINGS: [(&str, &str); 3] = [("codec", "domain"), ("connection", "owner"), ("base", "pages")];
+const SIBLINGS: [(&str, &str); 5] =
+    [("codec", "domain"), ("connection", "owner"), ("connection", "media"), ("owner", "media"), ("base", "pages")];
 
 /// The layer of the operating system.
 pub(crate) const RUNTIME: u8 = 10;

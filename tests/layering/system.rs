@@ -36,7 +36,8 @@ const FORBIDDEN_PATHS: [(&str, &str); 26] = [
 ];
 
 /// Words that a module below `runtime` must not contain, wherever the name comes from.
-const FORBIDDEN_WORDS: [(&str, &str); 10] = [
+const FORBIDDEN_WORDS: [(&str, &str); 11] = [
+    ("Moment::now", "a clock"),
     ("Instant", "a clock"),
     ("SystemTime::now", "a clock"),
     (".elapsed", "a clock"),
@@ -72,7 +73,9 @@ pub(crate) fn nothing_below_runtime_uses_the_system(source: &Source) -> Vec<Viol
         }
     }
     for (word, what) in FORBIDDEN_WORDS {
-        for at in words(&source.code, word) {
+        // Its name as a value; what reads the clock is its function `now`.
+        let is_alias = word == "Instant" && source.path == "base/time.rs";
+        for at in words(&source.code, word).filter(|_| !is_alias) {
             report(at, word, what);
         }
     }

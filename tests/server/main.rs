@@ -17,6 +17,7 @@ mod limits;
 mod listeners;
 mod logging;
 mod malformed_input;
+mod media;
 mod metrics;
 mod notices;
 mod packages;

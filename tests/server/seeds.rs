@@ -26,6 +26,7 @@ fn start() -> server::Server {
     let settings = arguments.load(|_| "0123456789abcdef0123456789abcdef".to_owned()).expect("settings").settings;
     let keys = KeyFiles::read(settings.verifier_options(), &[], None).expect("keys");
     let plan = server::Plan {
+        media: None,
         tls: None,
         settings: None,
         listen: settings.listeners(),

@@ -252,6 +252,7 @@ pub fn relayed(out: &mut Vec<u8>, signaled: &Signaled, now: Now) {
         Signal::Offer => "offer",
         Signal::Answer => "answer",
         Signal::Candidate => "candidate",
+        Signal::MediaSections | Signal::MediaSlots => "media",
     };
     let mut object = begin(out, signaled.signal.as_str());
     object.string("roomId", &signaled.room);

@@ -100,13 +100,18 @@ pub fn status_of(code: Code) -> u16 {
         | Code::UserNotFound
         | Code::ConnectionNotFound
         | Code::MessageNotFound => 404,
-        Code::RoomExists | Code::RoomFull | Code::PeerIdTaken | Code::RoomClosed | Code::RecoveryFailed => 409,
+        Code::RoomExists
+        | Code::RoomFull
+        | Code::PeerIdTaken
+        | Code::RoomClosed
+        | Code::RecoveryFailed
+        | Code::MediaStale => 409,
         Code::MessageTooLarge => 413,
         Code::UnsupportedData => 415,
-        Code::InvalidMessage => 422,
+        Code::InvalidMessage | Code::MediaRefused => 422,
         Code::RateLimited => 429,
         Code::Internal => 500,
-        Code::StorageUnavailable | Code::Overloaded => 503,
+        Code::StorageUnavailable | Code::Overloaded | Code::MediaUnavailable => 503,
     }
 }
 
@@ -125,10 +130,11 @@ mod tests {
             (409, vec![Code::RoomExists, Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
             (413, vec![Code::MessageTooLarge]),
             (415, vec![Code::UnsupportedData]),
-            (422, vec![Code::InvalidMessage]),
+            (409, vec![Code::MediaStale]),
+            (422, vec![Code::InvalidMessage, Code::MediaRefused]),
             (429, vec![Code::RateLimited]),
             (500, vec![Code::Internal]),
-            (503, vec![Code::Overloaded]),
+            (503, vec![Code::Overloaded, Code::MediaUnavailable]),
         ];
         for (status, codes) in table {
             for code in codes {

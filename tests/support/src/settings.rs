@@ -66,6 +66,7 @@ pub fn options() -> Options {
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
         process: Default::default,
+        has_media_server: false,
         hook_counters: std::sync::Arc::default(),
         refused_files: || "",
         notices: Notices::UPON_REQUEST,
