@@ -144,6 +144,9 @@ pub const REWIND_MESSAGES: usize = 100;
 /// Messages that one request marks as delivered or read.
 pub const RECEIPTS_PER_REQUEST: usize = 100;
 
+/// The last messages that are looked at to count those that a user has not read.
+pub const UNREAD_MESSAGES: usize = 500;
+
 /// Requests of a connection that wait for the last messages it joins with; another one is refused.
 pub const REWIND_WAITING: usize = 128;
 

@@ -17,7 +17,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{Command, Opaque};
 use crate::domain::connection::ConnectionView;
 use crate::domain::event::{Content, Event, Joined, Message};
-use crate::domain::history::{History, Marks};
+use crate::domain::history::{History, Marks, Unread};
 use crate::domain::op::{PresenceView, Sent};
 use crate::domain::query_result::QueryResult;
 use crate::domain::reject::{Code, Reject};
@@ -164,6 +164,8 @@ pub enum SocketIoAnswer<'a> {
     History(&'a History),
     /// The receipts of a message.
     Receipts(&'a Marks),
+    /// The number of messages that you have not read.
+    Unread(&'a Unread),
     /// The token was renewed.
     Authenticated {
         /// The user.

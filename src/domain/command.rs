@@ -95,6 +95,11 @@ pub enum Command<'a> {
         /// The most messages to return; a default when absent.
         limit: Option<usize>,
     },
+    /// Count the messages of a room that the user has not read.
+    Unread {
+        /// The room.
+        room: Cow<'a, str>,
+    },
     /// Read the receipts of a message.
     Receipts {
         /// The message's room.
@@ -153,6 +158,7 @@ impl Command<'_> {
             Self::Receipt { .. } => "receipt",
             Self::History { .. } => "history",
             Self::Receipts { .. } => "receipts",
+            Self::Unread { .. } => "unread",
             Self::Resume { .. } => "resume",
             Self::Authenticate { .. } => "authenticate",
             Self::Ping | Self::Echo(_) => "ping",
@@ -177,6 +183,7 @@ impl Command<'_> {
             | Self::Receipt { room, .. }
             | Self::History { room, .. }
             | Self::Receipts { room, .. }
+            | Self::Unread { room }
             | Self::Sync { room, .. } => Some(room),
             Self::Send { target: MessageTarget::User(_), .. }
             | Self::SetStatus(_)
@@ -199,6 +206,7 @@ impl Command<'_> {
             | Self::Receipt { .. }
             | Self::History { .. }
             | Self::Receipts { .. }
+            | Self::Unread { .. }
             | Self::Resume { .. }
             | Self::Sync { .. } => true,
             Self::Join(_) | Self::Leave { .. } | Self::Host { .. } | Self::Signal(_) | Self::Media { .. } => false,

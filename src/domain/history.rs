@@ -67,6 +67,21 @@ impl History {
     }
 }
 
+/// The messages of a room that a user has not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The room.
+    pub room: Name,
+    /// The user.
+    pub user: Name,
+    /// Messages of others after the last one that the user has read, without those that were deleted and changes of messages.
+    pub count: u64,
+    /// The number of the last message that the user has read, if it was found.
+    pub read: Option<u64>,
+    /// Whether all messages were looked at that may be unread.
+    pub complete: bool,
+}
+
 /// The receipts of a message.
 #[derive(Clone, Debug)]
 pub struct Marks {

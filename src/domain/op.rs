@@ -16,7 +16,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Direct, Joined, PeerName};
-use crate::domain::history::{History, Marks};
+use crate::domain::history::{History, Marks, Unread};
 use crate::domain::hook::{DeadLetter, OutboxOp};
 pub use crate::domain::people::{PresenceView, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, Query, RoomRoster};
@@ -27,7 +27,7 @@ use crate::domain::revocation::{Revocation, RevocationChange};
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
 pub use room::{
     HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publication, Publisher,
-    RelaySignal, Revise, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist,
+    RelaySignal, Revise, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist, UnreadOf,
 };
 pub use user::{PushResult, UserOp};
 
@@ -108,6 +108,8 @@ pub enum Reply {
     History(Box<History>),
     /// The users that received and read a message.
     Marks(Box<Marks>),
+    /// The number of messages that a user has not read.
+    Unread(Box<Unread>),
     /// The connection is a member again.
     Returned(Box<Returned>),
     /// The session, if there was one; it cannot be used again.

@@ -180,6 +180,13 @@ pub enum StorageQuery {
         /// Maximum number; at most [`PAGE_MESSAGES`].
         limit: usize,
     },
+    /// The number of messages of a room that a user has not read.
+    Unread {
+        /// The room.
+        room: Name,
+        /// The user.
+        user: Name,
+    },
     /// The number of rooms that a user has made.
     MadeRooms {
         /// The user's id.
@@ -238,6 +245,15 @@ pub enum StorageReply {
         /// The messages.
         directs: Vec<Direct>,
         /// Whether the list is complete.
+        complete: bool,
+    },
+    /// The number of messages that a user has not read.
+    Unread {
+        /// Their number.
+        count: u64,
+        /// The number of the last message that the user has read, if it was found.
+        read: Option<u64>,
+        /// Whether all messages were looked at that may be unread.
         complete: bool,
     },
     /// The number of rooms that a user has made.

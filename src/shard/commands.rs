@@ -16,7 +16,9 @@ use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget, Re
 use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Content, RevisionKind};
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
-use crate::domain::op::{HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, Revise, RoomOp, SendMessage, UserOp};
+use crate::domain::op::{
+    HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, Revise, RoomOp, SendMessage, UnreadOf, UserOp,
+};
 use crate::domain::quota::{Spender, cost_of};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
@@ -106,6 +108,7 @@ impl<'a> Commands<'a> {
                 let op = RoomOp::ReadReceipts { connection: Some(connection), message: message_id(&message)? };
                 (OnReply::Found, Op::Room(self.core.rooms.name(&room), op))
             }
+            Command::Unread { room } => (OnReply::Found, Op::Room(self.core.rooms.name(&room), unread(connection))),
             Command::Sync { room, after, limit } if peer.socketio().is_some() => {
                 let (room, limit) = (name(room), limit.unwrap_or(PAGE_DEFAULT));
                 let Ok(after) = message_id(&after) else { return self.sync_newest(now, peer, id, room, limit) };
@@ -419,6 +422,10 @@ fn content_of(draft: Draft<'_>) -> (Content, Option<Box<str>>) {
 /// The content of the change that deletes a message.
 pub(super) fn deleted() -> Content {
     Content { body: "null".into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
+}
+
+fn unread(connection: ConnectionId) -> RoomOp {
+    RoomOp::CountUnread { of: UnreadOf::Member(connection) }
 }
 
 /// The operation of a receipt. Of several messages, an id that is none is that of an unknown message.

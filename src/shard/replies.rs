@@ -10,7 +10,7 @@ use crate::dialect::raw;
 use crate::dialect::socketio::{self as dialects, SocketIoAnswer};
 use crate::domain::command::MediaState;
 use crate::domain::event::Joined;
-use crate::domain::history::{History, Marks};
+use crate::domain::history::{History, Marks, Unread};
 use crate::domain::op::{Op, Reply, RoomOp, Sent};
 use crate::domain::quota::{NEW_ROOM_COST, UNIT_BYTES};
 use crate::domain::reject::{Code, Reject};
@@ -152,6 +152,7 @@ impl<'a> Replies<'a> {
                 MediaCalls::on(self.core).admitted(peer, id, *offer, name);
             }
             (OnReply::Found, Ok(Reply::History(history))) => self.send_history(now, peer, id, *history),
+            (OnReply::Found, Ok(Reply::Unread(unread))) => self.send_unread(now, peer, id, &unread),
             (OnReply::Found, Ok(Reply::Marks(marks))) => self.send_marks(now, peer, id, &marks),
             (OnReply::Media { room, media, sfu }, Ok(_)) => self.media_changed(now, peer, id, &room, (media, sfu)),
             (OnReply::Refusal, Ok(_)) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Done),
@@ -221,6 +222,13 @@ impl<'a> Replies<'a> {
         match peer.slot() {
             PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::receipts(out, marks, id.raw(), now)),
             PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Receipts(marks)),
+        }
+    }
+
+    fn send_unread(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, unread: &Unread) {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => self.core.net.send_raw(slot, |out| raw::unread(out, unread, id.raw(), now)),
+            PeerSlot::SocketIo(_) => Peers::on(self.core).answer(now, peer, id, &SocketIoAnswer::Unread(unread)),
         }
     }
 

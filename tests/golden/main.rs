@@ -108,6 +108,7 @@ conversations! {
     socketio_too_many,
     token_expires,
     typing,
+    unread,
 }
 
 /// Conversations with a server that shares no Redis.

@@ -11,7 +11,7 @@ use switchboard::domain::event::{Content, RevisionKind};
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
     HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal, Reply, Revise,
-    RoomOp, SendMessage, UsersPage,
+    RoomOp, SendMessage, UnreadOf, UsersPage,
 };
 use switchboard::domain::record::Retention;
 use switchboard::domain::recovery::Returning;
@@ -190,6 +190,10 @@ impl Chooser<'_> {
                     connection: Some(connection),
                     wanted: HistoryRange { after, limit: 1 + self.pick(9) },
                 }
+            }
+            30 if self.coin() => {
+                let of = if self.coin() { UnreadOf::Member(connection) } else { UnreadOf::User(by.user_name()) };
+                RoomOp::CountUnread { of }
             }
             30 => RoomOp::ReadSince { connection, after: self.message(), limit: 1 + self.pick(9) },
             31 => {

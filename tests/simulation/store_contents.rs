@@ -137,6 +137,7 @@ impl StoreContents {
                 let count = all.len().min(cut(*limit, rng));
                 StorageReply::Directs { directs: all[..count].to_vec(), complete: count == all.len() }
             }
+            StorageQuery::Unread { .. } => StorageReply::Unread { count: 0, read: None, complete: true },
             StorageQuery::MadeRooms { user } => {
                 let made = self.rooms().filter(|room| room.stored.made.maker == *user);
                 StorageReply::MadeRooms(made.count() as u64)

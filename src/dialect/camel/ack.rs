@@ -3,7 +3,7 @@
 use crate::base::time::Now;
 use crate::codec::json::Object;
 use crate::dialect::events::{instant, object_of};
-use crate::domain::history::History;
+use crate::domain::history::{History, Unread};
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{granted, refused, renewed};
@@ -23,6 +23,11 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent) {
 /// `syncMessages`.
 pub fn synced(out: &mut Vec<u8>, history: &History) {
     success(out, |object| super::encode::synced(object, history));
+}
+
+/// `unreadCount`.
+pub fn unread(out: &mut Vec<u8>, unread: &Unread) {
+    success(out, |object| super::encode::unread(object, unread));
 }
 
 /// `heartbeat`.

@@ -27,6 +27,8 @@ requests! {
     PresenceUpdate = "presenceUpdate",
     /// `readReceipt`.
     ReadReceipt = "readReceipt",
+    /// `unreadCount`, answered by [`super::unread_count`].
+    UnreadCount = "unreadCount",
     /// `syncMessages`, answered by [`super::new_message`] for each and [`super::sync_complete`].
     SyncMessages = "syncMessages",
 }
@@ -88,6 +90,7 @@ fn command<'a>(
             let messages = receipted(fields.message_id, fields.message_ids, fields.up_to)?;
             Ok(Command::Receipt { room: room()?, messages, kind: ReceiptKind::Read })
         }
+        RequestName::UnreadCount => Ok(Command::Unread { room: room()? }),
         RequestName::SyncMessages => {
             let (room, limit) = (room()?, limit(fields.limit)?);
             Ok(match text("lastMessageId", fields.last_message_id)? {

@@ -3,9 +3,10 @@
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
 use crate::dialect::events::{self, emit, emit_object, id, instant};
+use crate::dialect::raw;
 use crate::domain::command::ReceiptKind;
 use crate::domain::event::{Event, Message, RevisionKind};
-use crate::domain::history::History;
+use crate::domain::history::{History, Unread};
 use crate::domain::op::Sent;
 
 pub use crate::dialect::events::{error, heartbeat};
@@ -95,6 +96,16 @@ pub fn new_message(out: &mut Vec<u8>, message: &Message) {
 /// `syncComplete`: after the messages that `syncMessages` asked for.
 pub fn sync_complete(out: &mut Vec<u8>, history: &History) {
     emit_object(out, "syncComplete", |object| synced(object, history));
+}
+
+/// `unreadCount`: the number of messages of a room that the user has not read.
+pub fn unread_count(out: &mut Vec<u8>, unread: &Unread) {
+    emit_object(out, "unreadCount", |object| self::unread(object, unread));
+}
+
+pub(super) fn unread(object: &mut Object<'_>, unread: &Unread) {
+    object.string("roomId", &unread.room);
+    raw::unread_fields(object, unread);
 }
 
 pub(super) fn receipt(object: &mut Object<'_>, sent: &Sent) {

@@ -9,4 +9,6 @@ mod decode;
 mod encode;
 
 pub use decode::{DecodedRequest, RequestFault, RequestName, decode};
-pub use encode::{encode, error, heartbeat, joined_room, left_room, message_sent, new_message, sync_complete};
+pub use encode::{
+    encode, error, heartbeat, joined_room, left_room, message_sent, new_message, sync_complete, unread_count,
+};

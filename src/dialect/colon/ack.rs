@@ -11,8 +11,10 @@ use crate::base::Name;
 use crate::base::time::Now;
 use crate::codec::json::{self, Object};
 use crate::dialect::events::{id, instant, object_of};
+use crate::dialect::raw;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Joined, RoomInfo};
+use crate::domain::history::Unread;
 use crate::domain::monitoring::{HealthReport, Incident, MessageStats, Metrics, Overview, PresenceStats, SessionStats};
 use crate::domain::op::{RoomView, Sent};
 use crate::domain::reject::{Code, Reject};
@@ -131,6 +133,14 @@ pub fn changed(out: &mut Vec<u8>, request: RequestName, sent: &Sent) {
             object.number("seq", seq);
         }
         instant(object, "timestamp", sent.at);
+    });
+}
+
+/// `message:unread`.
+pub fn unread(out: &mut Vec<u8>, unread: &Unread) {
+    success(out, |object| {
+        object.string("chatId", &unread.room);
+        raw::unread_fields(object, unread);
     });
 }
 

@@ -39,6 +39,8 @@ requests! {
     MessageRead = "message:read",
     /// `message:delivery-status`.
     MessageDeliveryStatus = "message:delivery-status",
+    /// `message:unread`.
+    MessageUnread = "message:unread",
     /// `message:stats`.
     MessageStats = "message:stats",
     /// `presence:update-status`.
@@ -134,6 +136,7 @@ fn command<'a>(
         RequestName::MessageTyping => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
+        RequestName::MessageUnread => Ok(Command::Unread { room: room()? }),
         RequestName::MessageDelivered => receipt(ReceiptKind::Delivered),
         RequestName::MessageRead => receipt(ReceiptKind::Read),
         RequestName::PresenceUpdateStatus => status(fields.status).map(Command::SetStatus),

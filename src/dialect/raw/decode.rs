@@ -167,6 +167,7 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "history" => {
             Ok(Command::History { room: room()?, after: whole("after", fields.after)?, limit: limit(fields.limit)? })
         }
+        "unread" => Ok(Command::Unread { room: room()? }),
         "receipts" => Ok(Command::Receipts {
             room: room()?,
             message: required("messageId", text("messageId", fields.message_id)?)?,

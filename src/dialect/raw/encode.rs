@@ -9,7 +9,7 @@ use crate::domain::event::{
     Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Revision, RevisionKind, RoomInfo,
     Signaled, shown_name,
 };
-use crate::domain::history::{History, Marks};
+use crate::domain::history::{History, Marks, Unread};
 use crate::domain::op::Sent;
 use crate::domain::recovery::Returned;
 use crate::domain::reject::Reject;
@@ -163,6 +163,22 @@ pub fn receipts(out: &mut Vec<u8>, marks: &Marks, request: Option<Opaque<'_>>, n
     }
     object.bool("complete", marks.complete);
     end(&mut object, request, now);
+}
+
+/// The answer to a query for the number of messages that the user has not read.
+pub fn unread(out: &mut Vec<u8>, unread: &Unread, request: Option<Opaque<'_>>, now: Now) {
+    let mut object = begin(out, "unread");
+    object.string("roomId", &unread.room);
+    unread_fields(&mut object, unread);
+    end(&mut object, request, now);
+}
+
+/// The number of unread messages, and how it was found.
+pub fn unread_fields(object: &mut Object<'_>, unread: &Unread) {
+    object.number("count", unread.count).bool("complete", unread.complete);
+    if let Some(read) = unread.read {
+        object.number("readSeq", read);
+    }
 }
 
 /// The answer to a recovery, with the next token and the user that the client is: for each room the view of it and the missed

@@ -9,5 +9,5 @@ mod encode;
 pub use decode::{RawFault, RawRequest, decode, decode_as};
 pub use encode::{
     authenticated, connect, disconnect, encode, error, history, host_action, joined, left, message, mode_changed, pong,
-    receipts, relayed, resumed, sent,
+    receipts, relayed, resumed, sent, unread, unread_fields,
 };

@@ -68,6 +68,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         | RestCallKind::EndRoom
         | RestCallKind::Members
         | RestCallKind::Receipts
+        | RestCallKind::Unread
         | RestCallKind::EditMessage
         | RestCallKind::DeleteMessage
         | RestCallKind::AddParticipants

@@ -67,6 +67,8 @@ pub enum RestCallKind {
     Members,
     /// `GET /api/v1/rooms/:roomId/messages/:messageId/receipts`.
     Receipts,
+    /// `GET /api/v1/rooms/:roomId/unread/:userId`.
+    Unread,
     /// `POST /api/v1/rooms/:roomId/participants`.
     AddParticipants,
     /// `DELETE /api/v1/rooms/:roomId/participants/:userId`.
@@ -142,7 +144,7 @@ impl RestCallKind {
                 Action::Push
             }
             Self::Publish | Self::Batch | Self::EditMessage | Self::DeleteMessage => Action::Publish,
-            Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts => Action::ReadRooms,
+            Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts | Self::Unread => Action::ReadRooms,
             Self::MakeRoom
             | Self::PutRoom
             | Self::PatchRoom

@@ -9,6 +9,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::time::rfc3339;
 use crate::codec::json::{self, Object};
+use crate::dialect::raw;
 use crate::domain::event::Content;
 use crate::domain::op::{LogTerms, Profile, ProfileChange, Publication, Reply, UsersPage};
 
@@ -81,6 +82,8 @@ pub enum RoomAct {
     Members(UsersPage),
     /// Show the receipts of a message.
     Receipts(Uuid),
+    /// Count the messages that a user has not read.
+    Unread(Name),
     /// Edit a message, or delete it if there is no content.
     Revise {
         /// The message.
@@ -123,6 +126,7 @@ impl RoomAct {
             Self::Close => RestCallKind::EndRoom,
             Self::Members(_) => RestCallKind::Members,
             Self::Receipts(_) => RestCallKind::Receipts,
+            Self::Unread(_) => RestCallKind::Unread,
             Self::Revise { content: Some(_), .. } => RestCallKind::EditMessage,
             Self::Revise { content: None, .. } => RestCallKind::DeleteMessage,
             Self::AddParticipants { .. } => RestCallKind::AddParticipants,
@@ -164,6 +168,12 @@ fn members(out: &mut Vec<u8>, room: &Name, act: &RoomAct, reply: &Reply) -> Opti
             object.plain("messageId", marks.message.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
             object.list("delivered", &marks.delivered, entry).list("read", &marks.read, entry);
             object.bool("complete", marks.complete).end();
+        }
+        (RoomAct::Unread(user), Reply::Unread(unread)) => {
+            let mut object = Object::begin(out);
+            object.string("roomId", room).string("userId", user);
+            raw::unread_fields(&mut object, unread);
+            object.end();
         }
         (RoomAct::Revise { .. }, Reply::Published(outcomes)) => {
             let Some(Publication { outcome: Ok((sent, epoch)), .. }) = outcomes.first() else { return None };

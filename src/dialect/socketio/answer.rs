@@ -42,6 +42,7 @@ fn in_notify(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: N
         | SocketIoAnswer::Sent(..)
         | SocketIoAnswer::History(_)
         | SocketIoAnswer::Receipts(_)
+        | SocketIoAnswer::Unread(_)
         | SocketIoAnswer::TokenMade { .. }
         | SocketIoAnswer::Recovered { .. }
         | SocketIoAnswer::Found(_) => {}
@@ -78,6 +79,7 @@ fn in_colon(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Receipts(marks) => ack(out, DIALECT, to, |out| {
             colon::ack::delivery_status(out, marks.message, &marks.delivered, &marks.read);
         }),
+        SocketIoAnswer::Unread(unread) => ack(out, DIALECT, to, |out| colon::ack::unread(out, unread)),
         SocketIoAnswer::Found(result) => ack(out, DIALECT, to, |out| colon::query_result(out, result)),
         SocketIoAnswer::TokenMade { token, window_ms } => {
             ack(out, DIALECT, to, |out| colon::ack::session_made(out, token));
@@ -146,6 +148,10 @@ fn in_camel(out: &mut Vec<u8>, to: ReplyTo, answer: &SocketIoAnswer<'_>, now: No
         SocketIoAnswer::Pong(_) => {
             emit(out, DIALECT, |out| camel::heartbeat(out, now));
             ack(out, DIALECT, to, |out| camel::ack::heartbeat(out, now));
+        }
+        SocketIoAnswer::Unread(unread) => {
+            emit(out, DIALECT, |out| camel::unread_count(out, unread));
+            ack(out, DIALECT, to, |out| camel::ack::unread(out, unread));
         }
         SocketIoAnswer::Done => ack(out, DIALECT, to, camel::ack::granted),
         SocketIoAnswer::Refused(reject) => {

@@ -127,6 +127,11 @@ pub enum RoomOp {
         /// The message.
         message: Uuid,
     },
+    /// Counts the messages that a user has not read.
+    CountUnread {
+        /// The user.
+        of: UnreadOf,
+    },
     /// Makes a user a participant, and the user's connections members.
     AddParticipant {
         /// The user.
@@ -216,6 +221,7 @@ impl RoomOp {
             | Self::MarkMessages { connection, .. }
             | Self::ReadSince { connection, .. } => Some(*connection),
             Self::ReadHistory { connection, .. } | Self::ReadReceipts { connection, .. } => *connection,
+            Self::CountUnread { of: UnreadOf::Member(connection) } => Some(*connection),
             _ => None,
         }
     }
@@ -225,6 +231,7 @@ impl RoomOp {
         match self {
             Self::Send(message) => message.publisher.is_some(),
             Self::ReadHistory { connection, .. } | Self::ReadReceipts { connection, .. } => connection.is_none(),
+            Self::CountUnread { of } => matches!(of, UnreadOf::User(_)),
             _ => false,
         }
     }
@@ -304,6 +311,15 @@ pub struct JoinRoom {
     pub create: bool,
     /// The number of last messages that it gets.
     pub rewind: usize,
+}
+
+/// See [`RoomOp::CountUnread`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnreadOf {
+    /// The user of this connection, which must be a member.
+    Member(ConnectionId),
+    /// A user that an application's backend asks about.
+    User(Name),
 }
 
 /// See [`RoomOp::MarkMessages`].

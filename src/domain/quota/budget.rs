@@ -55,7 +55,7 @@ pub fn cost_of(command: &Command<'_>) -> u32 {
         Command::SetStatus(_) | Command::Resume { .. } => WIDE,
         Command::Ask(query) => cost_of_query(query),
         Command::Receipt { messages: Receipted::These(messages), .. } => SMALL + messages.len() as u32 / 5,
-        Command::Receipt { messages: Receipted::UpTo(_), .. } => 5,
+        Command::Receipt { messages: Receipted::UpTo(_), .. } | Command::Unread { .. } => 5,
         _ => SMALL,
     }
 }

@@ -49,6 +49,7 @@ impl Room {
             | RoomOp::ReadHistory { .. }
             | RoomOp::ReadSince { .. }
             | RoomOp::ReadReceipts { .. }
+            | RoomOp::CountUnread { .. }
             | RoomOp::ListUsers { .. } => Ok(Reply::Done),
             RoomOp::AddParticipant { by, connections } => self.add_participant(by, &connections, context),
             RoomOp::RemoveParticipant { by, connection } => {

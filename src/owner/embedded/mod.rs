@@ -430,6 +430,10 @@ impl Parts<'_> {
                 let outcome = revise::found(rooms, turn, room, message, result);
                 turn.reply_unless_later(outcome);
             }
+            StorageRequest::Unread { room, user } => {
+                let reply = receipts::unread_found(room, user, result);
+                turn.reply(reply);
+            }
             StorageRequest::ReceiptsUpTo { room, connection, kind } => {
                 let reply = receipts::last_found(turn, room, (connection, kind), result);
                 turn.reply(reply);

@@ -6,8 +6,9 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::command::ReceiptKind;
+use crate::domain::history::Unread;
 use crate::domain::messages::{OlderMessages, mark_messages};
-use crate::domain::op::{MarkedMessages, Reply};
+use crate::domain::op::{MarkedMessages, Reply, UnreadOf};
 use crate::domain::reject::Reject;
 use crate::message::storage::{MessageSpan, StorageQuery, StorageReply};
 use crate::owner::embedded::room_log::found_message;
@@ -39,6 +40,33 @@ pub(super) fn mark(
         _ => {}
     }
     outcome
+}
+
+/// Counts the messages that a user has not read. Rooms without history do not know.
+pub(super) fn count_unread(rooms: &mut RoomStore, turn: &mut Turn<'_>, place: u32, of: UnreadOf) -> OpOutcome {
+    let room = room_at(&mut rooms.rooms, place);
+    let user = match of {
+        UnreadOf::Member(connection) => room.user_of(connection)?.user_name(),
+        UnreadOf::User(user) => user,
+    };
+    let (room, is_kept, last) = (room.id.clone(), room.log.is_kept(turn.rules()), room.log.committed());
+    if !is_kept || last == 0 {
+        let (count, read, complete) = (0, None, last == 0);
+        return Ok(Some(Reply::Unread(Box::new(Unread { room, user, count, read, complete }))));
+    }
+    let query = StorageQuery::Unread { room: room.clone(), user: user.clone() };
+    turn.request(StorageRequest::Unread { room, user }, query);
+    Ok(None)
+}
+
+/// The result of [`StorageRequest::Unread`].
+pub(super) fn unread_found(room: Name, user: Name, result: StorageResult) -> Result<Reply, Reject> {
+    match result {
+        Ok(StorageReply::Unread { count, read, complete }) => {
+            Ok(Reply::Unread(Box::new(Unread { room, user, count, read, complete })))
+        }
+        _ => Err(Reject::storage_unavailable()),
+    }
 }
 
 /// The result of [`StorageRequest::ReceiptsUpTo`]: the last one of the messages.

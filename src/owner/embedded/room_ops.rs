@@ -83,6 +83,7 @@ impl RoomStore {
             RoomOp::ReadSince { connection, after, limit } => self.sync(turn, place, connection, (after, limit)),
             RoomOp::ReadReceipts { connection, message } => self.marks(turn, place, connection, message),
             RoomOp::MarkMessage { connection, message, kind } => self.receipt(turn, place, connection, (message, kind)),
+            RoomOp::CountUnread { of } => receipts::count_unread(self, turn, place, of),
             RoomOp::MarkMessages { connection, messages, kind } => {
                 receipts::mark(self, turn, place, connection, (&messages, kind))
             }

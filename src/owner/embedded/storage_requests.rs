@@ -38,6 +38,8 @@ pub(super) enum StorageRequest {
     Receipt { room: Name, connection: ConnectionId, message: Uuid, kind: ReceiptKind },
     /// The sender of a message that is to be changed.
     Revised { room: Name, message: Box<SendMessage> },
+    /// The number of messages that a user has not read.
+    Unread { room: Name, user: Name },
     /// The last one of the messages that have been received or read.
     ReceiptsUpTo { room: Name, connection: ConnectionId, kind: ReceiptKind },
     /// The messages that have been received or read.

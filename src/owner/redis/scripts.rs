@@ -112,6 +112,8 @@ scripts! { ALL:
     READ_SINCE = room "read_since";
     /// [`crate::domain::op::RoomOp::ReadReceipts`].
     READ_RECEIPTS = room "read_receipts";
+    /// [`crate::domain::op::RoomOp::CountUnread`].
+    COUNT_UNREAD = room "count_unread";
     /// [`crate::domain::op::RoomOp::AddParticipant`].
     ADD_PARTICIPANT = room "add_participant";
     /// [`crate::domain::op::RoomOp::RemoveParticipant`].

@@ -131,6 +131,7 @@ fn answer(
         StorageQuery::User { user } => StorageReply::User(queries.user(user)?.map(Box::new)),
         StorageQuery::UserCount { is_all, named } => queries.user_count(*is_all, named)?,
         StorageQuery::Directs { user, limit } => queries.directs(user, *limit)?,
+        StorageQuery::Unread { room, user } => queries.unread(room, user)?,
         StorageQuery::MadeRooms { user } => StorageReply::MadeRooms(queries.made_rooms(user)?),
         StorageQuery::DirectBytes { user } => StorageReply::DirectBytes(queries.direct_bytes(user)?),
         StorageQuery::DeadLetters { limit } => StorageReply::DeadLetters(dead_letters(connection, *limit)?),
@@ -154,6 +155,11 @@ statements! {
             WHERE id = ?1 AND room.name IS NOT NULL", rows::MESSAGE);
         receipts: "SELECT user.name, delivered_at, read_at FROM receipt JOIN user ON user.number = receipt.user
             WHERE message = ?1 ORDER BY user.name LIMIT ?2";
+        unread: "SELECT seq, ifnull(sender = reader.number, 0) OR revision IN (1, 2, 4),
+                EXISTS(SELECT 1 FROM receipt
+                    WHERE receipt.message = message.number AND receipt.user = reader.number AND read_at IS NOT NULL)
+            FROM message LEFT JOIN user AS reader ON reader.name = ?2
+            WHERE room = ?1 AND seq >= ?3 ORDER BY seq DESC LIMIT ?4";
         user: format!("SELECT {} FROM user WHERE name = ?1 AND seen_at IS NOT NULL", rows::USER);
         users: "SELECT count(*) FROM user WHERE seen_at IS NOT NULL";
         directs: format!("SELECT {} FROM direct WHERE user = (SELECT number FROM user WHERE name = ?1)
@@ -248,6 +254,27 @@ impl<'c> Queries<'c> {
             }
         }
         Ok(Some(view))
+    }
+
+    /// Looks at the last messages until one that the user has read.
+    fn unread(&mut self, room: &Name, user: &Name) -> Result<StorageReply> {
+        let numbers = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(2)?));
+        let found = self.statements.room.query_row([&**room], numbers).optional()?;
+        let Some((room, trimmed)) = found else {
+            return Ok(StorageReply::Unread { count: 0, read: None, complete: true });
+        };
+        let limit = limits::UNREAD_MESSAGES;
+        let mut rows = self.statements.unread.query(params![room, &**user, trimmed + 1, limit as i64])?;
+        let (mut count, mut looked) = (0, 0);
+        while let Some(row) = rows.next()? {
+            if row.get(2)? {
+                let read = u64::try_from(row.get::<_, i64>(0)?).ok();
+                return Ok(StorageReply::Unread { count, read, complete: true });
+            }
+            count += u64::from(!row.get::<_, Option<bool>>(1)?.unwrap_or_default());
+            looked += 1;
+        }
+        Ok(StorageReply::Unread { count, read: None, complete: looked < limit })
     }
 
     fn user(&mut self, user: &Name) -> Result<Option<StoredUser>> {

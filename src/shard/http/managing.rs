@@ -10,7 +10,9 @@ use crate::base::time::Now;
 use crate::dialect::rest::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::event::{Content, RevisionKind};
-use crate::domain::op::{HostClaim, Op, ProfileChange, Publisher, Reply, Revise, RoomOp, SendMessage, UserOp};
+use crate::domain::op::{
+    HostClaim, Op, ProfileChange, Publisher, Reply, Revise, RoomOp, SendMessage, UnreadOf, UserOp,
+};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::commands::deleted;
 use crate::shard::core::Core;
@@ -62,6 +64,7 @@ fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) -> Op {
         RoomAct::Close => RoomOp::Close { by: HostClaim::from(by) },
         RoomAct::Members(page) => RoomOp::ListUsers { by, page: page.clone() },
         RoomAct::Receipts(message) => RoomOp::ReadReceipts { connection: None, message: *message },
+        RoomAct::Unread(user) => RoomOp::CountUnread { of: UnreadOf::User(user.clone()) },
         RoomAct::AddParticipants { waiting } => admit(&waiting.pop().expect("invariant: the call names a user")),
         RoomAct::Remove(user) => RoomOp::RemoveUser { by: HostClaim::from(by), user: user.clone() },
         RoomAct::Join(join) => return Op::User(join.user.clone(), UserOp::ListConnections),

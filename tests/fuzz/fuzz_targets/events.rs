@@ -119,6 +119,7 @@ fn check(command: &Command<'_>) {
         Command::Typing { room, .. }
         | Command::Receipt { room, .. }
         | Command::Revise { room, .. }
+        | Command::Unread { room }
         | Command::History { room, .. }
         | Command::Receipts { room, .. }
         | Command::Host { room, .. }

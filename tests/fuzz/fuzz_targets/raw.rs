@@ -97,6 +97,7 @@ fn check(command: &Command<'_>) {
         Command::Typing { room, .. }
         | Command::Receipt { room, .. }
         | Command::Revise { room, .. }
+        | Command::Unread { room }
         | Command::Host { room, .. } => {
             assert!(is_name(room));
         }

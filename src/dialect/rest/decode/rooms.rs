@@ -122,6 +122,7 @@ pub(super) fn membership<'a>(
         RestCallKind::EndRoom => RoomAct::Close,
         RestCallKind::Members => RoomAct::Members(UsersPage { after: None, limit: limits::USERS_LISTED }),
         RestCallKind::Receipts => RoomAct::Receipts(message_id(route)?),
+        RestCallKind::Unread => RoomAct::Unread(Name::from(&*route.second)),
         RestCallKind::EditMessage => {
             let content = Some(backend::edit(&fields(text()?)?)?);
             RoomAct::Revise { message: message_id(route)?, content }

@@ -11,7 +11,7 @@ use crate::domain::history::{HistoryRange, PAGE_MAX};
 use crate::domain::hook::HookKind;
 use crate::domain::op::{
     HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publisher, RelaySignal, Revise,
-    RoomOp, SendMessage, message_id,
+    RoomOp, SendMessage, UnreadOf, message_id,
 };
 use crate::domain::recovery::Returning;
 use crate::domain::signaling::load_ms;
@@ -50,6 +50,8 @@ pub(crate) enum RoomCall {
         is_upward: bool,
     },
     Marks(uuid::Uuid),
+    /// Of this user, or the member's.
+    Unread,
     Describe,
     Update,
     Roster,
@@ -131,9 +133,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         RoomOp::MarkMessage { connection, message, kind } => {
             (&scripts::MARK_MESSAGE, RoomCall::Done, encode_mark(connection, message, kind))
         }
-        RoomOp::MarkMessages { connection, messages, kind } => {
-            (&scripts::MARK_MESSAGES, RoomCall::Done, encode_marks(connection, &messages, kind))
-        }
+        RoomOp::MarkMessages { connection, messages, kind } => encode_marks(connection, &messages, kind),
         RoomOp::ReadHistory { connection, wanted } => {
             let call = RoomCall::History { is_upward: wanted.after.is_some() };
             (&scripts::READ_HISTORY, call, encode_range(connection, wanted))
@@ -145,6 +145,7 @@ pub(super) fn encode(turn: &mut OwnerTurn<'_>, name: &Name, op: RoomOp) -> (&'st
         RoomOp::ReadReceipts { connection, message } => {
             (&scripts::READ_RECEIPTS, RoomCall::Marks(message), vec![any_id(connection), text(message.to_string())])
         }
+        RoomOp::CountUnread { of } => (&scripts::COUNT_UNREAD, RoomCall::Unread, encode_reader(&of)),
         RoomOp::AddParticipant { by, connections } => {
             (&scripts::ADD_PARTICIPANT, RoomCall::Done, admit(turn, name, &by, &connections))
         }
@@ -179,17 +180,29 @@ fn encode_mark(connection: ConnectionId, message: uuid::Uuid, kind: ReceiptKind)
     vec![id(connection), text(message.to_string()), text(mark_name(kind))]
 }
 
-fn encode_marks(connection: ConnectionId, messages: &MarkedMessages, kind: ReceiptKind) -> Vec<Bytes> {
+fn encode_marks(
+    connection: ConnectionId,
+    messages: &MarkedMessages,
+    kind: ReceiptKind,
+) -> (&'static Script, RoomCall, Vec<Bytes>) {
     let (is_up_to, messages) = match messages {
         MarkedMessages::These(messages) => (false, &**messages),
         MarkedMessages::UpTo(last) => (true, std::slice::from_ref(last)),
     };
     let own = [id(connection), text(mark_name(kind)), flag(is_up_to)];
-    own.into_iter().chain(messages.iter().map(|message| text(message.to_string()))).collect()
+    let arguments = own.into_iter().chain(messages.iter().map(|message| text(message.to_string()))).collect();
+    (&scripts::MARK_MESSAGES, RoomCall::Done, arguments)
 }
 
 fn encode_range(connection: Option<ConnectionId>, wanted: HistoryRange) -> Vec<Bytes> {
     vec![any_id(connection), optional_number(wanted.after), number(wanted.limit.min(PAGE_MAX) as u64)]
+}
+
+fn encode_reader(of: &UnreadOf) -> Vec<Bytes> {
+    match of {
+        UnreadOf::Member(connection) => vec![id(*connection), text("")],
+        UnreadOf::User(user) => vec![text(""), text(&**user)],
+    }
 }
 
 fn mark_name(kind: ReceiptKind) -> &'static str {

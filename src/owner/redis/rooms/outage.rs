@@ -97,7 +97,7 @@ impl Rooms {
             | RoomCall::Create(_)
             | RoomCall::Leave(_) => {}
             RoomCall::Close(_) | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
-            RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online => {}
+            RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online | RoomCall::Unread => {}
             RoomCall::Purge(_) | RoomCall::CheckListed | RoomCall::CheckMade(_) => {}
         }
         turn.reply(to, Err(Reject::storage_unavailable()));

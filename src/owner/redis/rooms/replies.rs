@@ -8,7 +8,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::event::PeerName;
-use crate::domain::history::{History, Marks};
+use crate::domain::history::{History, Marks, Unread};
 use crate::domain::op::{Publication, Reply, Sent, Typist};
 use crate::domain::query::RoomRoster;
 use crate::domain::recovery::Returned;
@@ -86,6 +86,18 @@ struct MarksReply {
     marks: Vec<Box<str>>,
     #[serde(rename = "c")]
     is_complete: u8,
+}
+
+#[derive(Deserialize)]
+struct UnreadReply {
+    #[serde(rename = "w")]
+    user: Name,
+    #[serde(rename = "k")]
+    count: u64,
+    #[serde(rename = "c")]
+    is_complete: u8,
+    #[serde(rename = "r", default)]
+    read: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -324,6 +336,11 @@ fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: u
             Reply::History(Box::new(History { room, epoch, seq, messages, complete, is_upward, is_instead }))
         }
         RoomCall::Marks(message) => Reply::Marks(Box::new(marks(room, *message, read(text)?))),
+        RoomCall::Unread => {
+            let UnreadReply { user, count, is_complete, read: position } = read(text)?;
+            let (room, complete) = (room.clone(), is_complete == 1);
+            Reply::Unread(Box::new(Unread { room, user, count, read: position, complete }))
+        }
         RoomCall::Roster => {
             let RosterReply { room: view, total, users, is_more } = read(text)?;
             let users = users.iter().map(|user| (**user).into()).collect();
