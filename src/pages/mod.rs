@@ -77,6 +77,9 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("call.js", SCRIPT, include_bytes!("call.js")),
     ("callpaths.js", SCRIPT, include_bytes!("callpaths.js")),
     ("callserver.js", SCRIPT, include_bytes!("callserver.js")),
+    ("dashboard.html", HTML, include_bytes!("dashboard.html")),
+    ("dashboard.css", STYLE, include_bytes!("dashboard.css")),
+    ("dashboard.js", SCRIPT, include_bytes!("dashboard.js")),
     ("landing.js", SCRIPT, include_bytes!("landing.js")),
     ("media.js", SCRIPT, include_bytes!("media.js")),
     ("peers.js", SCRIPT, include_bytes!("peers.js")),
@@ -121,6 +124,11 @@ pub fn asset(name: &str) -> Option<WebPage> {
         packed
     });
     Some(WebPage { content_type, body, is_gzip: true, is_shared: place >= ASSETS.len() })
+}
+
+/// The file of the dashboard of this name, which a listener for operators serves, too.
+pub fn dashboard_file(name: &str) -> Option<WebPage> {
+    ["dashboard.html", "dashboard.css", "dashboard.js", "style.css"].contains(&name).then(|| asset(name))?
 }
 
 /// The file of Socket.IO's client of this name.

@@ -4,6 +4,7 @@ mod browser_call;
 mod browser_media;
 mod browser_socketio;
 mod conformance;
+mod dashboard_page;
 mod profiles;
 mod recovery;
 mod switchboard_js;

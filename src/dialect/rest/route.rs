@@ -31,6 +31,8 @@ pub enum RestRoute<'a> {
     TestFile,
     /// A file of the pages, by name. It may not exist.
     Asset(Cow<'a, str>),
+    /// A file of the dashboard, by name. It may not exist.
+    Dashboard(Cow<'a, str>),
     /// A file of Socket.IO's client, by name. It may not exist.
     ClientBundle(Cow<'a, str>),
 }
@@ -39,7 +41,7 @@ impl RestRoute<'_> {
     /// Whether it is for operators: a listener of their own serves it, if there is one.
     pub fn is_for_operators(&self, open: Openness) -> bool {
         match self {
-            Self::Metrics => true,
+            Self::Metrics | Self::Dashboard(_) => true,
             Self::Call(call) => match call.kind.action() {
                 Action::Administer | Action::Broadcast => true,
                 Action::ListRooms => !open.room_list,
@@ -111,6 +113,7 @@ enum End {
     /// The file of this name.
     File(&'static str),
     ClientBundle,
+    Dashboard,
 }
 
 const fn row(method: &'static str, path: &'static str, end: End) -> Row {
@@ -185,6 +188,8 @@ static TABLE: &[Row] = &[
     row("GET", "/metrics", End::Metrics),
     row("GET", "/", End::Landing),
     row("GET", "/call", End::CallPage),
+    row("GET", "/dashboard", End::Dashboard),
+    row("GET", "/dashboard/:name", End::Dashboard),
     row("GET", "/websocket-client.html", End::TestFile),
     row("GET", "/websocket-client.js", End::TestFile),
     row("GET", "/testing-websocket.http", End::TestFile),
@@ -216,6 +221,8 @@ pub fn route<'a>(method: &str, path: &'a str) -> Result<RestRoute<'a>, RestRoute
                 End::MeetingLink => RestRoute::MeetingLink(parameter),
                 End::TestFile => RestRoute::TestFile,
                 End::Asset => RestRoute::Asset(parameter),
+                End::Dashboard if parameter.is_empty() => RestRoute::Dashboard(Cow::Borrowed("dashboard.html")),
+                End::Dashboard => RestRoute::Dashboard(parameter),
                 End::File(name) => RestRoute::Asset(Cow::Borrowed(name)),
                 End::ClientBundle => RestRoute::ClientBundle(parameter),
             });
@@ -413,6 +420,8 @@ mod tests {
             ("GET", "/metrics", RestRoute::Metrics),
             ("GET", "/", RestRoute::Landing),
             ("GET", "/call", RestRoute::CallPage),
+            ("GET", "/dashboard", RestRoute::Dashboard("dashboard.html".into())),
+            ("GET", "/dashboard/dashboard.js", RestRoute::Dashboard("dashboard.js".into())),
             ("GET", "/websocket-client.html", RestRoute::TestFile),
             ("GET", "/websocket-client.js", RestRoute::TestFile),
             ("GET", "/testing-websocket.http", RestRoute::TestFile),

@@ -163,6 +163,7 @@ impl<'a> RestAnswers<'a> {
                 return Ok(Routed::Answered(answer));
             }
             RestRoute::Asset(name) => return file(pages::asset(&name), head),
+            RestRoute::Dashboard(name) => return file(pages::dashboard_file(&name), head),
             RestRoute::ClientBundle(name) => return file(pages::client_bundle(&name), head),
         };
         let (action, open) = (call.kind.action(), self.core.options.openness);
