@@ -18,6 +18,7 @@ use switchboard::config::{Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::listener::ListenerPlan;
 use switchboard::runtime::tls::TlsFiles;
+use switchboard::runtime::webhooks::WebhookOptions;
 use switchboard::runtime::{clock, entropy, server};
 use switchboard::shard::ListenerRoles;
 
@@ -97,8 +98,8 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
         drain: Duration::from_secs(settings.drain.seconds),
         storage: settings.storage_options(Arc::new(clock::unix_millis)),
         redis: settings.redis_options(),
-        webhooks: settings.webhooks.options(),
         media: settings.media_options(),
+        webhooks: WebhookOptions { decisions: settings.hooks.options(), ..settings.webhooks.options() },
         may_forget: settings.dev && !loaded.explicit.contains("data_dir"),
         settings: Some(Box::new(RunningSettings::new(arguments.clone(), loaded.clone(), level, connections))),
     })?;

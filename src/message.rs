@@ -19,6 +19,8 @@ use crate::base::wheel::Tick;
 use crate::codec::jwt::Verifier;
 use crate::dialect::encoded_event::EncodedEvent;
 use crate::domain::access::Identity;
+use crate::domain::app::{AppMessage, AppOffset, AppSession};
+use crate::domain::decision::DecisionOutcome;
 use crate::domain::event::{Direct, Event};
 use crate::domain::log_filter::LogFilterChange;
 use crate::domain::monitoring::{Figures, Stats};
@@ -136,6 +138,9 @@ pub enum OwnerMessage {
         /// The direct message.
         id: Uuid,
     },
+    /// Message about a namespace of the application: for its hub, the shard of this process that orders it, or for the bridge,
+    /// which has all nodes get it.
+    App(Arc<AppMessage>),
     /// Quota request: a shard's consumption of a user's quota, and its need for more.
     QuotaRequest {
         /// The shard that the grant goes to.
@@ -196,6 +201,8 @@ pub enum ShardMessage {
         /// The encoded event.
         packed: Arc<EncodedEvent>,
     },
+    /// Message about a namespace of the application, from its hub or for it.
+    App(Box<AppShare>),
     /// A connection to be closed, so that its client returns by a new one: its rooms have gone on without this node.
     Reconnect {
         /// The connection.
@@ -283,6 +290,13 @@ pub enum ShardMessage {
     Expense(Expense),
     /// Quota lease for the shard, from the user's owner.
     QuotaGrant(QuotaGrant),
+    /// The application's answer to a question of the shard.
+    Decided {
+        /// The number of the question.
+        number: u32,
+        /// The answer.
+        outcome: DecisionOutcome,
+    },
     /// Receipt, reply or state of the storage threads.
     Storage(storage::StorageEvent),
     /// Counters of another shard.
@@ -305,6 +319,39 @@ pub enum ShardMessage {
         /// Time until all connections are closed, in milliseconds.
         window_ms: u64,
     },
+}
+
+/// A message between the hub of a namespace of the application and a shard with sockets in it.
+#[derive(Debug)]
+pub enum AppShare {
+    /// An act on sockets, in the order of the namespace; or acknowledgements for the shard.
+    Apply(Arc<AppMessage>),
+    /// A client has come back, and asks the hub for its session.
+    Claim {
+        /// Its new connection.
+        connection: ConnectionId,
+        /// The namespace.
+        namespace: Name,
+        /// The secret that it shows.
+        secret: Box<str>,
+        /// The last event that it has; without one, the session tells where it began.
+        offset: Option<AppOffset>,
+        /// Its user.
+        user: Name,
+        /// The payload of its CONNECT, for a question to the application.
+        auth: Option<Box<str>>,
+    },
+    /// The hub's reply: the session, and the events since, each for some sockets.
+    Claimed {
+        /// The new connection.
+        connection: ConnectionId,
+        /// The session; `None` where it is not known, or an event may be missing.
+        found: Option<(AppSession, Vec<Arc<AppMessage>>)>,
+        /// The payload of its CONNECT.
+        auth: Option<Box<str>>,
+    },
+    /// Messages from other nodes may have been lost: no lost connection can be recovered that has not been yet.
+    Gap,
 }
 
 /// Counters of one shard, reported to the other shards.
@@ -408,6 +455,11 @@ impl Placement {
     /// Whether Redis owns rooms and users.
     pub fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster { .. })
+    }
+
+    /// The receiver of messages about a namespace of the application: its hub, or the bridge.
+    pub fn of_app(&self, namespace: &str) -> ShardNumber {
+        if self.is_cluster() { BRIDGE } else { self.local(namespace) }
     }
 
     /// The receiver of `shard`'s requests that no single owner can answer: the bridge, or the shard itself.

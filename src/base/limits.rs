@@ -244,3 +244,39 @@ pub const DEAD_LETTERS_LISTED: usize = 100;
 
 /// Messages of a turn whose way is timed for the metrics; bounds the memory that their times take.
 pub const PUBLICATIONS_TIMED: usize = 4096;
+
+/// Answers of hooks that a shard keeps.
+pub const DECISIONS_KEPT: usize = 10_000;
+
+/// Events of a socket that wait for the answer to an earlier one.
+pub const EVENTS_WAITING: usize = 64;
+
+/// Their bytes.
+pub const EVENT_BYTES_WAITING: usize = 512 << 10;
+
+/// Namespaces of Socket.IO that belong to the application.
+pub const APP_NAMESPACES: usize = 32;
+
+/// Bytes of the events that a namespace of the application keeps for lost connections.
+pub const APP_LOG_BYTES: usize = 16 << 20;
+
+/// Lost connections to a namespace of the application that can be recovered at a time.
+pub const APP_SESSIONS: usize = 50_000;
+
+/// Rooms of a socket in a namespace of the application.
+pub const APP_ROOMS: usize = 1_000;
+
+/// Bytes of the name of a room or socket in a namespace of the application.
+pub const APP_ROOM_BYTES: usize = 256;
+
+/// Rooms and sockets that a call on a namespace of the application names.
+pub const APP_TARGETS: usize = 1_000;
+
+/// Longest time that acknowledgements are waited for, in milliseconds.
+pub const ACK_WAIT_MS: u64 = 60_000;
+
+/// Calls of a shard that wait for acknowledgements.
+pub const ACK_CALLS: usize = 1_024;
+
+/// Bytes of the acknowledgements of one event.
+pub const ACKS_BYTES: usize = 4 << 20;

@@ -8,7 +8,7 @@ use super::error::SettingSource;
 use super::kinds::Secret;
 use super::mask::is_secret;
 use super::print::InForce;
-use super::{LimitSettings, Loaded, LogSettings, RoomSettings, Settings};
+use super::{LimitSettings, Loaded, LogSettings, RoomSettings, Settings, SocketIoSettings};
 
 /// Groups and settings that take effect at once. All others need a restart.
 const LIVE: [&str; 16] = [
@@ -30,8 +30,8 @@ const LIVE: [&str; 16] = [
     "log.level",
 ];
 
-/// Settings of those groups that need a restart: what has been counted depends on them.
-const COUNTED: [&str; 1] = ["limits.exempt"];
+/// Settings of those groups that need a restart: what has been counted depends on them, or connections are in them.
+const COUNTED: [&str; 2] = ["limits.exempt", "socketio.namespaces"];
 
 /// Limits that can be changed, but neither turned on nor off, because nothing is counted while they are off.
 const KEPT_ON_OR_OFF: [&str; 3] =
@@ -133,7 +133,7 @@ impl Settings {
             push: new.push,
             monitoring: new.monitoring,
             limits,
-            socketio: new.socketio,
+            socketio: SocketIoSettings { namespaces: self.socketio.namespaces.clone(), ..new.socketio },
             cors: new.cors,
             ice: new.ice,
             turn: new.turn,

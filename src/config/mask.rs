@@ -23,7 +23,7 @@ pub(super) fn masked(key: &str, value: &Value) -> Value {
     if value.as_str() == Some("") || value.as_array().is_some_and(Vec::is_empty) {
         return value.clone();
     }
-    if key == "webhooks.endpoints" {
+    if matches!(key, "webhooks.endpoints" | "hooks.connect" | "hooks.event") {
         return masked_endpoints(value);
     }
     if SECRET_KEYS.contains(&key) {

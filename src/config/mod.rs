@@ -5,8 +5,10 @@
 //! type, default and check. A value is checked in every source, even if another source overrides it. Key files and
 //! directories named by a setting are opened elsewhere.
 
+mod apps;
 mod auth;
 mod error;
+mod hooks;
 mod kinds;
 mod limits;
 mod listen;
@@ -35,6 +37,7 @@ use toml::Value;
 
 pub use auth::{AuthSettings, Verify};
 pub use error::{ConfigError, nearest};
+pub use hooks::HookSettings;
 pub use kinds::{Network, Secret};
 pub use limits::LimitSettings;
 pub use listen::ListenerSettings;
@@ -123,6 +126,8 @@ pub struct Settings {
     pub audit: AuditSettings,
     /// Events that the application receives by HTTP.
     pub webhooks: WebhookSettings,
+    /// Questions to the application by HTTP.
+    pub hooks: HookSettings,
     /// Whether `--dev` was given.
     pub dev: bool,
 }
@@ -222,6 +227,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         LogSettings::KEYS,
         AuditSettings::KEYS,
         WebhookSettings::KEYS,
+        HookSettings::KEYS,
     ]
     .into_iter()
     .flatten()
@@ -252,6 +258,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let log = LogSettings::read(raw);
     let audit = AuditSettings::read(raw);
     let webhooks = WebhookSettings::read(raw);
+    let hooks = HookSettings::read(raw);
     let top = top?;
     Some(Settings {
         listen: top.listen,
@@ -283,6 +290,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         log: log?,
         audit: audit?,
         webhooks: webhooks?,
+        hooks: hooks?,
         dev,
     })
 }

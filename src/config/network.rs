@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tracing::level_filters::LevelFilter;
 
+use super::apps::namespaces;
 use super::kinds::{
     Checked, Mismatch, Network, Secret, Shaped, admin_addresses, limit, list, networks, one_of, origin, path, secret,
     text, truth, urls_in, web_addresses, whole,
@@ -12,6 +13,7 @@ use super::kinds::{
 use super::listen::{ListenerSettings, listeners};
 use super::raw::settings;
 use crate::codec::http::is_token;
+use crate::domain::app::AppRules;
 use crate::runtime::bridge::{ADDRESS_FORMS, RedisAddress};
 
 settings! {
@@ -60,6 +62,9 @@ settings! {
         jsonp: bool = false, truth;
         /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
         eio3: bool = true, truth;
+        /// Namespaces of the application, each a table `[socketio.namespaces."/game"]` with `mode = "app"` and perhaps `join` and
+        /// `relay` ([socketio.md](socketio.md#namespaces-of-the-application)).
+        namespaces: Vec<AppRules> = Vec::<String>::new(), namespaces;
     }
 }
 

@@ -116,6 +116,7 @@ impl Settings {
             allowances: self.allowances(),
             operator_notices: Arc::default(),
             hook_counters: Arc::default(),
+            decisions: self.hooks.decisions(),
         }
     }
 
@@ -165,6 +166,7 @@ impl Settings {
             connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },
             ..default
         }
+        .with_apps(&self.socketio.namespaces)
     }
 
     /// Options of the storage; `clock` returns the time in milliseconds since 1970.

@@ -497,7 +497,7 @@ fn value_of(shape: Shape, text: &str) -> Value {
         Shape::Plain => parsed(text.trim()).unwrap_or_else(|| Value::from(text)),
         // `[::1]:8090` begins like an array but is none.
         Shape::List => match parsed(text.trim()) {
-            Some(Value::Array(elements)) => Value::Array(elements),
+            Some(value @ (Value::Array(_) | Value::Table(_))) => value,
             _ => {
                 let elements = text.split(',').map(str::trim).filter(|element| !element.is_empty());
                 Value::from(elements.collect::<Vec<_>>())

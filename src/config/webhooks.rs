@@ -46,6 +46,7 @@ impl WebhookSettings {
             endpoints: self.endpoints.clone(),
             allow_private: self.allow_private,
             outbox_bytes: self.outbox_bytes,
+            ..WebhookOptions::default()
         }
     }
 }
@@ -54,8 +55,8 @@ impl Shaped for WebhookEndpoint {}
 
 /// The displayable form: secrets are masked.
 pub(super) fn masked_endpoints(value: &Value) -> Value {
-    let Value::Array(endpoints) = value else { return Value::from(MASK) };
-    let masked = endpoints.iter().map(|endpoint| match endpoint {
+    match value {
+        Value::Array(endpoints) => Value::Array(endpoints.iter().map(masked_endpoints).collect()),
         Value::Table(table) => {
             let mut table = table.clone();
             for key in ["secret", "secrets"] {
@@ -66,11 +67,10 @@ pub(super) fn masked_endpoints(value: &Value) -> Value {
             Value::Table(table)
         }
         _ => Value::from(MASK),
-    });
-    Value::Array(masked.collect())
+    }
 }
 
-fn wrong<T>(part: impl Into<Value>, expected: impl Into<String>) -> Checked<T> {
+pub(super) fn wrong<T>(part: impl Into<Value>, expected: impl Into<String>) -> Checked<T> {
     Err(Mismatch { part: Some(part.into()), expected: expected.into() })
 }
 
@@ -137,13 +137,13 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_letter)
 }
 
-fn is_url(url: &str) -> bool {
+pub(super) fn is_url(url: &str) -> bool {
     let authority = url.split_once("://").map_or("", |(_, rest)| rest.split(['/', '?', '#']).next().unwrap_or(rest));
     has_host(url, &["http://", "https://"]) && !authority.contains('@') && url.is_ascii()
 }
 
 /// The value of a key as it is shown in a refusal.
-fn shown(table: &Table, key: &str) -> Value {
+pub(super) fn shown(table: &Table, key: &str) -> Value {
     table.get(key).cloned().unwrap_or_else(|| Value::from(""))
 }
 
@@ -161,7 +161,7 @@ fn patterns(table: &Table, key: &str, name: &str) -> Checked<Vec<String>> {
     }
 }
 
-fn number(table: &Table, key: &str, (default, least, most): (i64, i64, i64), name: &str) -> Checked<i64> {
+pub(super) fn number(table: &Table, key: &str, (default, least, most): (i64, i64, i64), name: &str) -> Checked<i64> {
     match table.get(key) {
         None => Ok(default),
         Some(value) => match value.as_integer().filter(|number| (least..=most).contains(number)) {
@@ -171,7 +171,7 @@ fn number(table: &Table, key: &str, (default, least, most): (i64, i64, i64), nam
     }
 }
 
-fn secrets(table: &Table, name: &str) -> Checked<Vec<WebhookSecret>> {
+pub(super) fn secrets(table: &Table, name: &str) -> Checked<Vec<WebhookSecret>> {
     let expected = || {
         let words = format!(
             "secret of {name}: whsec_ and 24 to 64 bytes in base64; secrets: 1 to {SECRETS_MAX} of them, the first of \

@@ -5,6 +5,7 @@
 
 pub mod camel;
 pub mod colon;
+pub mod decision;
 pub mod encoded_event;
 mod events;
 pub mod exposition;

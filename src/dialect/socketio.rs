@@ -34,26 +34,30 @@ pub enum Dialect {
     Colon,
     /// In `/chat`, with names such as `sendMessage`.
     Camel,
+    /// In a namespace of the application, with its own events; none of the other dialects' are sent there.
+    App,
 }
 
-/// All namespaces.
+/// The namespaces of the server's own dialects.
 pub const NAMESPACES: [&str; 2] = [socketio::MAIN, "/chat"];
 
-/// Their names, by number.
-pub const DIALECT_NAMES: [&str; DIALECTS] = [Dialect::Notify.name(), Dialect::Colon.name(), Dialect::Camel.name()];
+/// The names of all dialects, by number.
+pub const DIALECT_NAMES: [&str; DIALECTS + 1] =
+    [Dialect::Notify.name(), Dialect::Colon.name(), Dialect::Camel.name(), Dialect::App.name()];
 
-/// The number of dialects.
+/// The number of dialects with events of their own.
 pub const DIALECTS: usize = 3;
 
 impl Dialect {
-    /// All dialects, in the order of their discriminants.
+    /// All dialects with events of their own, in the order of their discriminants.
     pub const ALL: [Self; DIALECTS] = [Self::Notify, Self::Colon, Self::Camel];
 
-    /// Its namespace.
+    /// Its namespace; empty for those of the application, of which there may be several.
     pub fn namespace(self) -> &'static str {
         match self {
             Self::Notify => NAMESPACES[0],
             Self::Colon | Self::Camel => NAMESPACES[1],
+            Self::App => "",
         }
     }
 
@@ -63,6 +67,7 @@ impl Dialect {
             Self::Notify => "notify",
             Self::Colon => "colon",
             Self::Camel => "camel",
+            Self::App => "app",
         }
     }
 
@@ -228,6 +233,7 @@ pub fn decode<'a>(
         Dialect::Camel => {
             camel::decode(name, arguments, content_bytes).map(|it| it.command).map_err(|fault| fault.reject)
         }
+        Dialect::App => Err(Reject::new(Code::UnknownType, "There is no such event here")),
     }
 }
 
@@ -240,6 +246,7 @@ pub fn encode(out: &mut Vec<u8>, dialect: Dialect, event: &Event, now: Now) {
             Dialect::Notify => notify::encode(out, event, now),
             Dialect::Colon => colon::encode(out, event, now),
             Dialect::Camel => camel::encode(out, event, now),
+            Dialect::App => false,
         };
     });
     if !is_told {
@@ -253,6 +260,7 @@ pub fn message(out: &mut Vec<u8>, dialect: Dialect, message: &Message) {
         Dialect::Notify => {}
         Dialect::Colon => emit(out, dialect, |out| colon::message_new(out, message)),
         Dialect::Camel => emit(out, dialect, |out| camel::new_message(out, message)),
+        Dialect::App => {}
     }
 }
 

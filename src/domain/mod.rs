@@ -7,11 +7,13 @@
 
 pub mod access;
 pub mod api_key;
+pub mod app;
 pub mod call;
 pub mod client_query;
 pub mod command;
 pub mod connection;
 pub mod connection_mode;
+pub mod decision;
 pub mod event;
 pub mod history;
 pub mod hook;

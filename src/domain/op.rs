@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::app::{AppAcks, AppRequest};
 use crate::domain::connection::{ConnectionOp, ConnectionView};
 use crate::domain::event::{Direct, Joined, PeerName};
 use crate::domain::history::{History, Marks, Unread};
@@ -54,6 +55,8 @@ pub enum Op {
     Revocation(RevocationChange),
     /// On the outbox of hook events.
     Outbox(OutboxOp),
+    /// On sockets of a namespace of the application.
+    App(Box<AppRequest>),
     /// Finds the room of a message.
     FindMessageRoom {
         /// The message.
@@ -79,6 +82,7 @@ impl Op {
             | Self::Connection(..)
             | Self::Revocation(_)
             | Self::Outbox(_)
+            | Self::App(_)
             | Self::FindMessageRoom { .. } => None,
         }
     }
@@ -142,6 +146,8 @@ pub enum Reply {
     RoomOf(Name),
     /// Dead letters of the outbox.
     DeadLetters(Vec<DeadLetter>),
+    /// Acknowledgements of an event, and whether some have not come in time.
+    Acks(AppAcks, bool),
     /// A page of revocations, and whether there are more.
     Revocations(Vec<Arc<Revocation>>, bool),
 }

@@ -17,11 +17,13 @@ use mio::{Events, Poll, Token};
 use crate::base::handle::{ConnSlot, Slot};
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::domain::decision::DecisionFailure;
 use crate::message::storage::StorageCommand;
-use crate::message::{BRIDGE, BridgeMessage, ShardNumber};
+use crate::message::{BRIDGE, BridgeMessage, ShardMessage, ShardNumber, ThreadMessage};
 use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, ConnectionTransfer};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::decisions::DecisionThreads;
 use crate::runtime::listener::ListenSocket;
 use crate::runtime::media::MediaThread;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, SecuredStream, Sockets, turn_away};
@@ -65,6 +67,21 @@ pub(super) struct LoopResources {
     pub(super) permits: ConnectionPermits,
     /// The media server, if this server is one.
     pub(super) media: Option<MediaThread>,
+    /// The threads that ask the application, if there are any.
+    pub(super) hooks: Option<DecisionThreads>,
+}
+
+impl LoopResources {
+    /// The resources, with ends of the channels and of the permits of their own.
+    pub(super) fn new(
+        clock: Clock,
+        (channels, bridge, permits): (&Arc<[ChannelSender]>, &Option<ChannelSender<BridgeMessage>>, &ConnectionPermits),
+        media: Option<MediaThread>,
+        hooks: Option<DecisionThreads>,
+    ) -> Self {
+        let (channels, bridge, permits) = (channels.clone(), bridge.clone(), permits.clone());
+        Self { clock, channels, bridge, permits, media, hooks }
+    }
 }
 
 /// A listener and its purpose.
@@ -97,6 +114,7 @@ pub(super) struct EventLoop {
     bridge: Option<ChannelSender<BridgeMessage>>,
     media: Option<MediaThread>,
     storage: Option<StorageHandle>,
+    hooks: Option<DecisionThreads>,
     shard: Shard,
 }
 
@@ -111,7 +129,7 @@ impl EventLoop {
         inbox: ChannelReceiver,
         storage: Option<StorageHandle>,
         shard: Shard,
-        LoopResources { clock, channels, bridge, permits, media }: LoopResources,
+        LoopResources { clock, channels, bridge, permits, media, hooks }: LoopResources,
     ) -> io::Result<Self> {
         if listeners.len() >= FIRST_SLOT {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
@@ -134,6 +152,7 @@ impl EventLoop {
             bridge,
             media,
             storage,
+            hooks,
             shard,
         })
     }
@@ -256,6 +275,17 @@ impl EventLoop {
                 self.shard.set_congested(number, waiting > limits::MAIL_PER_SHARD);
             }
             self.shard.set_longest_queue(longest);
+        }
+    }
+
+    /// Has the threads of the hooks ask the shard's questions; those for which there is no room fail in the next turn.
+    fn ask_application(&mut self) {
+        let Some(hooks) = &self.hooks else { return };
+        let refused: Vec<_> = self.shard.questions().filter_map(|call| hooks.submit(call).err()).collect();
+        for call in refused {
+            let outcome = Err(DecisionFailure::Full);
+            self.channels[usize::from(call.shard)]
+                .send(ThreadMessage::from(ShardMessage::Decided { number: call.number, outcome }));
         }
     }
 
@@ -473,6 +503,7 @@ impl EventLoop {
             }
         }
         self.send_media_requests();
+        self.ask_application();
         for (to, message) in self.shard.outgoing() {
             match (to, &self.bridge) {
                 (BRIDGE, Some(bridge)) => match BridgeMessage::try_from(message) {

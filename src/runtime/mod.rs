@@ -5,6 +5,7 @@ pub mod bridge;
 pub mod channel;
 pub mod clock;
 mod connection_permits;
+pub mod decisions;
 pub mod entropy;
 mod event_loop;
 pub mod key_files;

@@ -23,6 +23,7 @@ use crate::runtime::bridge::{self, Bridge, HookStream};
 use crate::runtime::channel::{ChannelReceiver, ChannelSender, channel, task_channel};
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
+use crate::runtime::decisions::DecisionThreads;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::listener::ListenerPlan;
@@ -120,6 +121,7 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let (bound, listeners) = listen(&plan.listen, plan.tls.as_ref().map(TlsFiles::acceptor).as_ref(), count)?;
     let media = plan.media.map(PreparedMedia::bind).transpose()?;
     let outbox_bytes = plan.webhooks.outbox_bytes;
+    let decisions = plan.webhooks.decisions.clone();
     let webhooks = PreparedWebhooks::new(plan.webhooks);
     let outbox = OutboxOptions { endpoints: webhooks.outbox_endpoints(), bytes_max: outbox_bytes };
     let outbox = (!outbox.endpoints.is_empty()).then(|| Arc::new(outbox));
@@ -154,8 +156,8 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let connections: Arc<[AtomicUsize]> = (0..count).map(|_| AtomicUsize::new(0)).collect();
     let permits = ConnectionPermits::new(options.connections);
     let media = media.map(|media| media.with(channels.clone()));
-    let resources =
-        LoopResources { clock, channels: channels.clone(), bridge: bridge.clone(), permits: permits.clone(), media };
+    let hooks = DecisionThreads::start(&decisions, clock, &channels)?;
+    let resources = LoopResources::new(clock, (&channels, &bridge, &permits), media, hooks);
     let counts = (&undrained, &connections);
     let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
     let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);

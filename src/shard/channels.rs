@@ -68,6 +68,7 @@ impl Channels {
             Op::Room(name, _) | Op::User(name, _) => self.placement.of(name),
             Op::Session(connection, _) => self.placement.of(connection.text().as_str()),
             Op::Connection(connection, _) => self.holder_of(*connection),
+            Op::App(_) => self.number,
             // Any shard can reach the outbox.
             Op::Revocation(_) | Op::Outbox(_) => self.placement.of_revocations(),
             Op::Rooms | Op::Users(_) | Op::Broadcast(_) | Op::Query(_) | Op::FindMessageRoom { .. } => {

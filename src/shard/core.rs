@@ -29,9 +29,11 @@ use crate::message::{OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
 use crate::shard::admission::{Admission, AdmissionDecision};
+use crate::shard::apps::Apps;
 use crate::shard::audit::{AuditLog, RefusalCause};
 use crate::shard::broadcasts::Broadcasts;
 use crate::shard::channels::Channels;
+use crate::shard::decisions::Questions;
 use crate::shard::drain::Drain;
 use crate::shard::makers::Makers;
 use crate::shard::making_room::Idlest;
@@ -81,6 +83,10 @@ pub(super) struct Core {
     pub(super) idlest: Idlest,
     pub(super) makers: Makers,
     pub(super) media: MediaCallers,
+    /// Namespaces of the application.
+    pub(super) apps: Apps,
+    /// Questions to the application.
+    pub(super) questions: Questions,
 }
 
 impl Core {
@@ -98,7 +104,11 @@ impl Core {
         let mut key = [0; 32];
         rng.fill(&mut key);
         let sockets = SocketCounts::new(options.clone(), seed);
+        let apps = Apps::new(u32::from_le_bytes([owned[0], owned[1], owned[2], owned[3]]));
+        let questions = Questions::new(number, options.decisions);
         Self {
+            apps,
+            questions,
             number,
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),
@@ -448,6 +458,7 @@ impl Core {
         self.sockets.check_invariants(&self.net);
         self.revocations.check_invariants();
         self.owner.check_invariants();
+        self.apps.check_invariants();
         assert_eq!(self.drain.is_some(), self.net.is_draining, "invariant: a draining shard has a schedule");
     }
 }

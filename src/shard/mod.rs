@@ -7,6 +7,7 @@
 
 mod accepting;
 mod admission;
+mod apps;
 mod audit;
 mod broadcasts;
 mod budgets;
@@ -14,6 +15,7 @@ mod channels;
 mod commands;
 mod conformance;
 mod core;
+mod decisions;
 mod departed;
 mod drain;
 mod engineio_sockets;
@@ -65,6 +67,7 @@ use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::jwt::Verifier;
 use crate::connection::conn::ConnStage;
+use crate::domain::decision::DecisionCall;
 use crate::domain::monitoring::Traffic;
 use crate::domain::revocation::RevocationChange;
 use crate::media::MediaRequest;
@@ -222,6 +225,11 @@ impl Shard {
             return self.core.revocations.apply(now, &RevocationChange::Added(revocation));
         }
         self.core.owner.restore(now, restored);
+    }
+
+    /// Takes the questions for the application.
+    pub fn questions(&mut self) -> std::vec::Drain<'_, DecisionCall> {
+        self.core.questions.take_calls()
     }
 
     /// Takes the messages for other shards.

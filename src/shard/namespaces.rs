@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::base::Name;
 use crate::base::handle::{PeerKey, SessionSlot, Slot, SocketIoSlot};
-use crate::base::ids::{SLOTS_MAX, is_name};
+use crate::base::ids::{SLOTS_MAX, is_name, random_word};
 use crate::base::time::Now;
 use crate::codec::engineio::{self, Version};
 use crate::codec::http::{RequestHead, query_value};
@@ -18,9 +18,11 @@ use crate::connection::namespace::{ConnectPayload, INVALID_NAMESPACE, NamespaceE
 use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::Reason;
 use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo};
+use crate::domain::access::Identity;
 use crate::domain::op::{Op, Reply, UserOp};
 use crate::domain::quota::CONNECT_COST;
 use crate::domain::reject::{Code, Reject};
+use crate::shard::apps::sockets::AppSockets;
 use crate::shard::audit::RefusalCause;
 use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
@@ -121,6 +123,14 @@ impl<'a> Namespacing<'a> {
             NamespaceEvent::Acked { space, arguments, .. } if is_conformance => {
                 Conformance::on(self.core).acknowledged(at, space, arguments);
             }
+            NamespaceEvent::Event { space, peer, event, id, attachments } if self.is_app(space) => {
+                let source = (at, space, SocketIoSlot::from_raw(peer));
+                AppSockets::on(self.core).event(now, source, event, id, attachments);
+            }
+            NamespaceEvent::Acked { space, peer, id, arguments, attachments } if self.is_app(space) => {
+                let source = (at, space, SocketIoSlot::from_raw(peer));
+                AppSockets::on(self.core).acknowledged(source, id, arguments, attachments);
+            }
             NamespaceEvent::Event { peer, event, id, attachments, .. } => {
                 let (slot, name) = (SocketIoSlot::from_raw(peer), event.plain_name());
                 let to = ReplyTo::new(id, name.unwrap_or_default());
@@ -164,8 +174,15 @@ impl<'a> Namespacing<'a> {
         let token = if comes_first { earlier } else { fields.token.as_deref().or(earlier) };
         let socket = handshake.and_then(|handshake| handshake.socket.clone());
         let (token, address) = (token.map(str::to_owned), self.core.net.sessions.remotes.address(at));
-        let Some(token) = token else { return Err(self.core.refuse_without_token(address, now)) };
-        let (identity, expires_at) = self.core.verify(&token, address, now)?;
+        let is_app = self.is_app(space);
+        let (identity, expires_at) = match token {
+            Some(token) => self.core.verify(&token, address, now)?,
+            None if is_app && self.core.options.guests => {
+                self.core.admission.check(now, address)?;
+                (Identity::guest(&random_word(&mut self.core.rng, 16)), None)
+            }
+            None => return Err(self.core.refuse_without_token(address, now)),
+        };
         self.core.revocations.list().check_address(now, address)?;
         if !self.core.takes_requests_for(identity.user()) {
             return Err(Reject::overloaded());
@@ -177,6 +194,10 @@ impl<'a> Namespacing<'a> {
         let known = &mut self.core.net.sessions.peers[slot];
         known.identity = Some(identity.clone());
         known.expires_at = expires_at.map_or(0, seconds);
+        if is_app {
+            AppSockets::on(self.core).begin(now, slot, &fields, payload);
+            return Ok(());
+        }
         if known.recovery == Recovery::Offsets {
             ResumeSocketIo::on(self.core).prepare(slot, &fields);
         }
@@ -185,6 +206,10 @@ impl<'a> Namespacing<'a> {
         let op = UserOp::Attach { connection, by: identity.clone(), socket };
         self.core.send(request, Op::User(identity.user_name(), op));
         Ok(())
+    }
+
+    fn is_app(&self, space: NamespaceIndex) -> bool {
+        self.core.options.socket_io.app(space).is_some()
     }
 
     /// Makes a peer that is about to connect to a namespace; `None` when there are too many.
@@ -243,26 +268,46 @@ impl<'a> Namespacing<'a> {
 
     /// Tells a client that it is connected to the namespace, unless it has given up. Returns whether it is connected.
     pub(super) fn accept_peer(&mut self, now: Now, slot: SocketIoSlot) -> bool {
-        let net = &mut self.core.net;
-        let known = &net.sessions.peers[slot];
+        let known = &self.core.net.sessions.peers[slot];
         if known.is_connected {
             return true;
         }
-        let (space, dialect, has_secret) = (known.space, known.dialect, known.recovery == Recovery::Offsets);
-        let identity = known.identity.clone();
+        let has_secret = known.recovery == Recovery::Offsets;
+        let Some(at) = self.claim_place(slot) else { return false };
+        let secret = has_secret.then(|| KeptSessions::on(self.core).secret_of(slot.into()));
+        let id = self.core.shown_id(slot).text();
+        self.tell_accepted(now, at, slot, id.as_str(), secret.as_deref());
+        true
+    }
+
+    /// Makes a peer the one of its session in its namespace; `None` if the client has given up.
+    pub(super) fn claim_place(&mut self, slot: SocketIoSlot) -> Option<SessionSlot> {
+        let net = &mut self.core.net;
+        let space = net.sessions.peers[slot].space;
         let at = net.session_of(slot).filter(|at| {
             let client = &mut net.sessions.list[*at];
             !client.session.is_over() && client.namespaces.accept(space, slot.raw())
-        });
-        let Some(at) = at else { return false };
-        self.core.net.sessions.peers[slot].is_connected = true;
-        let secret = has_secret.then(|| KeptSessions::on(self.core).secret_of(slot.into()));
-        let id = self.core.shown_id(slot).text();
+        })?;
+        net.sessions.peers[slot].is_connected = true;
+        Some(at)
+    }
+
+    /// Tells a client that it is connected, under this id, and with the secret for recovery if it has one.
+    pub(super) fn tell_accepted(
+        &mut self,
+        now: Now,
+        at: SessionSlot,
+        slot: SocketIoSlot,
+        id: &str,
+        secret: Option<&str>,
+    ) {
         let net = &mut self.core.net;
+        let known = &net.sessions.peers[slot];
+        let (space, dialect, identity) = (known.space, known.dialect, known.identity.clone());
         let name = net.spaces()[usize::from(space)];
         let namespaces = &net.sessions.list[at].namespaces;
         let segment = net.outbound.encode(|out| {
-            engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id.as_str(), secret.as_deref()));
+            engineio::encode_text(out, |out| namespaces.encode_accepted(out, name, id, secret));
         });
         net.deliver(at, segment);
         net.sessions.touch(at);
@@ -273,7 +318,6 @@ impl<'a> Namespacing<'a> {
             let net = &mut self.core.net;
             net.send_to_session(at, |out| dialects::greet(out, dialect, identity.user(), &socket));
         }
-        true
     }
 
     /// A peer was told that it is connected: it gets presence from now on, and may be recovered.
@@ -298,6 +342,21 @@ impl<'a> Namespacing<'a> {
             Object::begin(&mut data).plain("code", reject.code.as_str()).end();
             self.send_refusal(at, namespace, &reject.text, std::str::from_utf8(&data).ok());
         }
+    }
+
+    /// Refuses a client a namespace of the application, as that has decided.
+    pub(super) fn turn_away(&mut self, now: Now, slot: SocketIoSlot, (code, message): (&str, &str)) {
+        let space = self.core.net.sessions.peers[slot].space;
+        if let Some(at) = self.core.net.session_of(slot)
+            && self.core.net.sessions.list[at].namespaces.refuse(space)
+        {
+            self.core.stats.refusals += 1;
+            let namespace = self.core.net.spaces()[usize::from(space)];
+            let mut data = Vec::new();
+            Object::begin(&mut data).string("code", code).end();
+            self.send_refusal(at, namespace, message, std::str::from_utf8(&data).ok());
+        }
+        Peers::on(self.core).detach(now, slot.into(), Departing::Removed);
     }
 
     fn note_turned_away(&mut self, now: Now, at: SessionSlot, reject: &Reject) {

@@ -25,7 +25,7 @@ use crate::connection::http::{Http, ReplyForm as Form};
 use crate::connection::origins::{Addressed, Sender};
 use crate::connection::outbound::{Outbound, Segment};
 use crate::connection::session::SessionRoute;
-use crate::dialect::socketio::{Dialect, NAMESPACES};
+use crate::dialect::socketio::Dialect;
 use crate::domain::access::Identity;
 use crate::domain::reject::{Code, Reject};
 use crate::message::ShardNumber;
@@ -184,7 +184,7 @@ impl Net {
 
     /// The namespaces that clients may connect to.
     pub(super) fn spaces(&self) -> &'static [&'static str] {
-        if self.options.socket_io.is_conformance { &conformance::NAMESPACES } else { &NAMESPACES }
+        if self.options.socket_io.is_conformance { &conformance::NAMESPACES } else { self.options.socket_io.spaces }
     }
 
     // Peers.

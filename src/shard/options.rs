@@ -8,11 +8,15 @@ use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
 use crate::connection::credentials::TokenCarriers;
+use crate::connection::namespace::NamespaceIndex;
 use crate::connection::origins::Origins;
 use crate::connection::session;
 use crate::connection::standing::Notices;
 use crate::connection::websocket::{Heartbeat, SignalRate};
+use crate::dialect::socketio::NAMESPACES;
 use crate::domain::access::Identity;
+use crate::domain::app::AppRules;
+use crate::domain::decision::Decisions;
 use crate::domain::hook::counters::HookCounters;
 use crate::domain::monitoring::Load;
 use crate::domain::monitoring::ProcessFigures;
@@ -50,6 +54,8 @@ pub struct Options {
     pub process: fn() -> ProcessFigures,
     /// Figures of the endpoints of webhooks.
     pub hook_counters: Arc<[Arc<HookCounters>]>,
+    /// Hooks that decide.
+    pub decisions: Decisions,
     /// Files that were changed and are refused, by name; empty if there are none.
     pub refused_files: fn() -> &'static str,
     /// Rate limit of a connection's signaling messages.
@@ -132,6 +138,10 @@ pub struct SocketIo {
     pub jsonp: bool,
     /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
     pub version_3: bool,
+    /// The namespaces that clients may connect to. Their names live as long as the process.
+    pub spaces: &'static [&'static str],
+    /// The rules of those that belong to the application, in the same order.
+    pub apps: Arc<[Option<AppRules>]>,
     /// Whether the server echoes messages for the protocols' test suites.
     pub is_conformance: bool,
     /// Whether these are the own tests of the clients, which are greeted.
@@ -152,6 +162,8 @@ impl Default for SocketIo {
             connect_ms: 45_000,
             jsonp: false,
             version_3: true,
+            spaces: &NAMESPACES,
+            apps: Arc::default(),
             is_conformance: false,
             is_client_suite: false,
         }
@@ -175,6 +187,33 @@ impl Options {
 }
 
 impl SocketIo {
+    /// Adds namespaces of the application. One may take the place of a namespace of the server.
+    #[must_use]
+    pub fn with_apps(self, apps: &[AppRules]) -> Self {
+        if apps.is_empty() {
+            return self;
+        }
+        let mut spaces = NAMESPACES.to_vec();
+        for rules in apps {
+            if !spaces.contains(&&*rules.namespace) {
+                spaces.push(Box::leak(Box::<str>::from(&*rules.namespace)));
+            }
+        }
+        let of = |space: &&str| apps.iter().find(|rules| *rules.namespace == **space).cloned();
+        Self { apps: spaces.iter().map(of).collect(), spaces: spaces.leak(), ..self }
+    }
+
+    /// The rules of a namespace, if it belongs to the application.
+    pub fn app(&self, space: NamespaceIndex) -> Option<&AppRules> {
+        self.apps.get(usize::from(space))?.as_ref()
+    }
+
+    /// The index of a namespace of the application.
+    pub fn app_index(&self, namespace: &str) -> Option<NamespaceIndex> {
+        let of = |rules: &Option<AppRules>| rules.as_ref().is_some_and(|rules| *rules.namespace == *namespace);
+        self.apps.iter().position(of).map(|at| at as NamespaceIndex)
+    }
+
     /// Settings that the protocols' public test suites require.
     pub fn conformance() -> Self {
         let default = Self::default();

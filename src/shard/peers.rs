@@ -21,6 +21,7 @@ use crate::domain::event::{Direct, Event, Joined};
 use crate::domain::op::{Op, PushResult, Reply, RoomOp, Scope, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::reject::Reject;
+use crate::shard::apps::sockets::AppSockets;
 use crate::shard::core::Core;
 use crate::shard::log::Logging;
 use crate::shard::metrics::Metering;
@@ -316,8 +317,13 @@ impl<'a> Peers<'a> {
             }
             PeerSlot::SocketIo(slot) => {
                 EngineIo::on(self.core).forget_requests(now, slot);
+                let is_app = self.core.net.sessions.peers[slot].dialect == Dialect::App;
+                if is_app {
+                    AppSockets::on(self.core).gone(now, slot, departing);
+                }
                 let known = self.core.net.sessions.peers.remove(slot);
-                known.expect("invariant: a peer is removed once").identity
+                // The owners of users do not know the sockets of the application.
+                known.expect("invariant: a peer is removed once").identity.filter(|_| !is_app)
             }
         };
         if let Some(identity) = identity {

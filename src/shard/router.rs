@@ -11,6 +11,8 @@ use crate::domain::quota::Expense;
 use crate::message::{OwnerMessage, ShardMessage, ThreadMessage};
 use crate::shard::Shard;
 use crate::shard::accepting::Accept;
+use crate::shard::apps::hooks::AppHooks;
+use crate::shard::apps::sockets::AppSockets;
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
@@ -125,6 +127,9 @@ impl<'a> Router<'a> {
                 let reply = Ok(Peers::on(self.core).broadcast(now, direct));
                 self.core.channels.reply(from, reply);
             }
+            OwnerMessage::Request { from, op: Op::App(request) } => {
+                AppSockets::on(self.core).request(now, from, *request);
+            }
             // The store knows the users who have left.
             OwnerMessage::Request { from, op: Op::Query(Query::PresenceStats) } => {
                 owner.presence_stats(now, from, &mut channels.owner_output);
@@ -137,6 +142,7 @@ impl<'a> Router<'a> {
             OwnerMessage::NotifyUser { user, event } => owner.notify(now, &user, event, &mut channels.owner_output),
             OwnerMessage::RoomPresence { room, update } => owner.announce(&room, update, &mut channels.owner_output),
             OwnerMessage::DurableDelivered { user, id } => owner.acknowledge(&user, id),
+            OwnerMessage::App(message) => AppSockets::on(self.core).in_hub(now, message),
             OwnerMessage::QuotaRequest { from, request } => {
                 self.core.quota.lend(now, from, &request, &mut self.core.channels);
             }
@@ -166,6 +172,8 @@ impl<'a> Router<'a> {
                 rooms.publish(&room, PeerKey::NONE, &packed, net, &mut recovery.returns);
                 Peers::on(self.core).close_room(now, &room);
             }
+            ShardMessage::App(share) => AppSockets::on(self.core).share(now, *share),
+            ShardMessage::Decided { number, outcome } => AppHooks::on(self.core).decided(now, number, outcome),
             ShardMessage::Reconnect { connection } => Draining::on(self.core).send_back(now, connection),
             ShardMessage::OnlineUsers { room, users } => OnlineUsers::on(self.core).request_for_room(room, &users),
             ShardMessage::PresenceUpdate { reach, update } => PresenceFeed::on(self.core).take(now, reach, update),

@@ -69,6 +69,7 @@ fn options() -> Options {
         process: Default::default,
         has_media_server: false,
         hook_counters: Arc::default(),
+        decisions: crate::domain::decision::Decisions::default(),
         refused_files: || "",
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),

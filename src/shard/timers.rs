@@ -9,6 +9,7 @@ use crate::codec::ws;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::outbound::Segment;
 use crate::connection::websocket::HeartbeatAction;
+use crate::shard::apps::sockets::AppSockets;
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
@@ -74,6 +75,7 @@ impl<'a> Timers<'a> {
         if self.core.metrics.next_due().is_some_and(|at| at <= now.mono) {
             Metering::on(self.core).send_report(now);
         }
+        AppSockets::on(self.core).answer_due(now);
         Revoking::on(self.core).sweep_if_due(now);
         self.core.audit.log_if_due(now);
         Conformance::on(self.core).open_due_sessions(now);
@@ -82,8 +84,9 @@ impl<'a> Timers<'a> {
 
     /// When [`Timers::tick`] has work next, in monotonic milliseconds.
     pub(super) fn next_due(&mut self) -> Option<u64> {
-        let Core { net, rooms, owner, presence, recovery, trim, drain, quota, metrics, revocations, audit, .. } =
-            &mut *self.core;
+        let Core {
+            net, rooms, owner, presence, recovery, trim, drain, quota, metrics, revocations, audit, apps, ..
+        } = &mut *self.core;
         let components = [
             net.timers.next_due(),
             net.sessions.late.front().map(|late| late.due),
@@ -99,6 +102,7 @@ impl<'a> Timers<'a> {
             metrics.next_due(),
             revocations.next_due(),
             audit.next_due(),
+            apps.next_due(),
         ];
         components.into_iter().flatten().min()
     }

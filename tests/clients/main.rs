@@ -1,5 +1,6 @@
 //! Clients that users have: the Socket.IO packages from npm and PyPI, and Chromium, against the real binary.
 
+mod apps;
 mod browser_call;
 mod browser_media;
 mod browser_socketio;

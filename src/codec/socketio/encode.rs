@@ -63,9 +63,9 @@ pub fn begin_ack<'o>(out: &'o mut Vec<u8>, target: &PacketTarget<'_>) -> Argumen
     begin(out, if target.attachments > 0 { b'6' } else { b'3' }, target)
 }
 
-/// Appends an event without attachments. `write` appends the JSON array, including the event name.
+/// Appends an event. `write` appends the JSON array, including the event name.
 pub fn encode_event(out: &mut Vec<u8>, target: &PacketTarget<'_>, write: impl FnOnce(&mut Vec<u8>)) {
-    head(out, b'2', target);
+    head(out, if target.attachments > 0 { b'5' } else { b'2' }, target);
     write(out);
 }
 

@@ -33,6 +33,15 @@ pub struct Attachments<'a> {
 }
 
 impl<'a> Attachments<'a> {
+    /// Attachments that lie one after the other in `bytes`, with the end of each.
+    pub fn new(bytes: &'a [u8], ends: &'a [u32]) -> Self {
+        debug_assert!(
+            ends.last().is_none_or(|end| *end as usize == bytes.len()),
+            "invariant: attachments fill their bytes"
+        );
+        Self { bytes, ends }
+    }
+
     /// Number of attachments.
     pub fn len(&self) -> usize {
         self.ends.len()

@@ -17,6 +17,7 @@
 //! Source: the protocol documents (socketio/socket.io-protocol).
 
 mod arguments;
+mod binary;
 mod decode;
 mod encode;
 mod gather;
@@ -25,7 +26,10 @@ mod placeholders;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 pub use arguments::Arguments;
+pub use binary::{put_binaries, take_binaries};
 pub use encode::{
     ArgumentsWriter, PacketTarget, begin_ack, begin_event, encode_accepted, encode_disconnect, encode_event,
     encode_joined, encode_refused, encode_refused_plainly,
@@ -90,6 +94,14 @@ impl<'a> SocketIoEvent<'a> {
         let inner = self.name.strip_prefix('"')?.strip_suffix('"')?;
         (!inner.contains('\\')).then_some(inner)
     }
+
+    /// The name as text; that of a number as it is written.
+    pub fn text_name(&self) -> Cow<'a, str> {
+        match self.plain_name() {
+            Some(name) => name.into(),
+            None => serde_json::from_str::<String>(self.name).map_or(self.name.into(), Cow::Owned),
+        }
+    }
 }
 
 /// Limits of a packet.
@@ -130,6 +142,8 @@ pub enum SocketIoError {
     Placeholder,
     /// Attachment without a packet.
     AttachmentUnasked,
+    /// Binary value of a backend that is not base64.
+    Base64,
     /// Packet of more than [`SocketIoLimits::packet_bytes`].
     TooLarge,
 }
@@ -149,6 +163,7 @@ impl SocketIoError {
             Self::AttachmentAwaited => "packet in place of an attachment",
             Self::Placeholder => "placeholder for no attachment",
             Self::AttachmentUnasked => "attachment without a packet",
+            Self::Base64 => "$binary is not base64",
             Self::TooLarge => "packet too large",
         }
     }

@@ -142,6 +142,7 @@ limits.http_head_bytes = 16384
 limits.http_headers = 100
 socketio.jsonp = false
 socketio.eio3 = true
+socketio.namespaces = []
 cors.origins = []
 ice.stun_urls = []
 turn.url = []
@@ -166,6 +167,10 @@ audit.file = ""
 webhooks.endpoints = []
 webhooks.allow_private = false
 webhooks.outbox_bytes = 268435456
+hooks.connect = []
+hooks.event = []
+hooks.allow_private = false
+hooks.concurrency = 64
 "#;
 
 /// The settings with these values of `--set`.

@@ -31,7 +31,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind, backend, batch, log_filters};
+use super::{RestCall, RestCallKind, apps, backend, batch, log_filters};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -91,6 +91,9 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::Notify => users::notify(fields(text()?)?)?,
         RestCallKind::Publish => RestCall::Publish(Box::new(backend::publish(fields(text()?)?)?)),
         RestCallKind::Batch => RestCall::Batch(Box::new(batch::batch(&fields(text()?)?)?)),
+        RestCallKind::AppEmit | RestCallKind::AppJoin | RestCallKind::AppLeave | RestCallKind::AppDisconnect => {
+            RestCall::App(Box::new(apps::request(route.kind, &fields(text()?)?)?))
+        }
         RestCallKind::Messages => {
             RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
         }

@@ -7,7 +7,7 @@ mod admin;
 mod users;
 
 use super::refusal::refuse;
-use super::{RestCall, backend, manage};
+use super::{RestCall, apps, backend, manage};
 use crate::base::limits;
 use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
@@ -89,7 +89,7 @@ pub fn encode(
             Some(status) => status,
             None => return refuse(&Reject::new(Code::Internal, UNFIT)),
         },
-        (call, reply) if backend::encode(out, call, reply) => 200,
+        (call, reply) if backend::encode(out, call, reply) || apps::encode(out, call, reply) => 200,
         (call, reply) => match users::encode(out, call, reply).or_else(|| admin::encode(out, call, reply)) {
             Some(status) => status,
             None => return refuse(&Reject::new(Code::Internal, UNFIT)),

@@ -53,6 +53,14 @@ pub enum RestCallKind {
     EditMessage,
     /// `DELETE /api/v1/rooms/:roomId/messages/:messageId`.
     DeleteMessage,
+    /// `POST /api/v1/socketio/emit`.
+    AppEmit,
+    /// `POST /api/v1/socketio/join`.
+    AppJoin,
+    /// `POST /api/v1/socketio/leave`.
+    AppLeave,
+    /// `POST /api/v1/socketio/disconnect`.
+    AppDisconnect,
     /// `POST /api/v1/rooms`.
     MakeRoom,
     /// `PUT /api/v1/rooms/:roomId`.
@@ -143,9 +151,12 @@ impl RestCallKind {
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
                 Action::Push
             }
-            Self::Publish | Self::Batch | Self::EditMessage | Self::DeleteMessage => Action::Publish,
+            Self::Publish | Self::Batch | Self::EditMessage | Self::DeleteMessage | Self::AppEmit => Action::Publish,
             Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts | Self::Unread => Action::ReadRooms,
-            Self::MakeRoom
+            Self::AppJoin
+            | Self::AppLeave
+            | Self::AppDisconnect
+            | Self::MakeRoom
             | Self::PutRoom
             | Self::PatchRoom
             | Self::EndRoom

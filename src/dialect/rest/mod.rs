@@ -8,6 +8,7 @@
 //! To add a call, add a row to `route`'s table, a variant to [`RestCallKind`] and [`RestCall`], and the match arms that
 //! the compiler then demands.
 
+mod apps;
 mod backend;
 mod batch;
 mod decode;
@@ -19,6 +20,7 @@ mod manage;
 mod refusal;
 mod route;
 
+pub use apps::emit_of_hook as app_emit;
 pub use backend::{Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
@@ -34,6 +36,7 @@ use self::decode::distinct;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
+use crate::domain::app::AppRequest;
 use crate::domain::command::Status;
 use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
@@ -159,6 +162,8 @@ pub enum RestCall {
         /// The messages.
         range: HistoryRange,
     },
+    /// An act on sockets of a namespace of the application.
+    App(Box<AppRequest>),
     /// Make an API key, or rotate one.
     MakeKey(Box<NewKey>),
     /// Lists the events for endpoints of the application that were given up.
@@ -251,6 +256,7 @@ impl RestCall {
             Self::Publish(_) => RestCallKind::Publish,
             Self::Batch(_) => RestCallKind::Batch,
             Self::Messages { .. } => RestCallKind::Messages,
+            Self::App(request) => apps::kind(request),
             Self::DeadLetters => RestCallKind::DeadLetters,
             Self::ReplayWebhook(_) => RestCallKind::ReplayWebhook,
             Self::LogFilters => RestCallKind::LogFilters,
@@ -321,6 +327,7 @@ impl RestCall {
                 let rooms = batch.messages.iter().map(|message| message.target.rooms());
                 rooms.collect::<Option<Vec<_>>>().unwrap_or_default().into_iter().flatten().collect()
             }
+            Self::App(request) => apps::rooms(request),
             Self::Manage(managed) => Some(&managed.room).filter(|room| !room.is_empty()).into_iter().collect(),
             Self::CreateMeeting(new, _) | Self::CreateRoom(new) => new.id.iter().collect(),
             Self::Messages { room, .. }

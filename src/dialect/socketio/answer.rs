@@ -13,6 +13,8 @@ pub fn answer(out: &mut Vec<u8>, dialect: Dialect, to: ReplyTo, answer: &SocketI
         Dialect::Notify => in_notify(out, to, answer, now),
         Dialect::Colon => in_colon(out, to, answer, now),
         Dialect::Camel => in_camel(out, to, answer, now),
+        // Its events have answers of their own.
+        Dialect::App => {}
     }
 }
 

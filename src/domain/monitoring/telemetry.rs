@@ -10,7 +10,7 @@ pub const STATUSES: [u16; 27] = [
 ];
 
 /// Dialects: `raw`, and those of Socket.IO by their numbers.
-const DIALECT_LABELS: usize = 4;
+const DIALECT_LABELS: usize = 5;
 
 /// How a client leaves, as a label.
 pub const DEPARTURES: [&str; 5] = ["lost", "left", "broke-a-rule", "removed", "superseded"];

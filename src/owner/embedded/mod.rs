@@ -112,7 +112,7 @@ impl EmbeddedOwner {
             Op::Revocation(change) => revocations::apply(&mut turn, change),
             Op::Outbox(op) => outbox::apply(&mut turn, op),
             // Shards own connections.
-            Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) => Err(connection_not_found()),
+            Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) | Op::App(_) => Err(connection_not_found()),
         };
         turn.reply_at(at, outcome);
     }

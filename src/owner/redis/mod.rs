@@ -49,7 +49,7 @@ use crate::message::{BRIDGE, BridgeMessage, Outgoing, OwnerMessage, Requester};
 use crate::owner::redis::calls::{CallPurpose, CallResult, PendingCall};
 use crate::owner::redis::cluster::membership::{self, NodeMembership, NodeStanding};
 use crate::owner::redis::cluster::queries::ClusterQueries;
-use crate::owner::redis::cluster::{ClusterCall, enrolment, registry};
+use crate::owner::redis::cluster::{ClusterCall, apps, enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::quota::ClusterQuotas;
 use crate::owner::redis::revocations::ClusterRevocations;
@@ -170,6 +170,7 @@ impl RedisOwner {
             OwnerMessage::NotifyUser { user, event } => turn!(self, now, out).deliver_to_user(&user, &event),
             OwnerMessage::RoomPresence { room, update } => self.users.announce(&room, &update),
             OwnerMessage::DurableDelivered { user, id } => self.users.direct_delivered(&user, id),
+            OwnerMessage::App(message) => apps::publish(&mut turn!(self, now, out), &message),
             OwnerMessage::QuotaRequest { from, request } => {
                 self.quotas.request(&mut turn!(self, now, out), from, &request);
             }
@@ -202,6 +203,8 @@ impl RedisOwner {
             Op::Session(connection, op) => sessions::request(&mut turn, connection, op, from),
             Op::Revocation(change) => self.revocations.request(&mut turn, change, from),
             Op::Outbox(op) => hooks::request(&mut turn, op, from),
+            // Shards have the sockets.
+            Op::App(_) => turn.reply(Some(from), Err(Reject::overloaded())),
             op @ (Op::Rooms
             | Op::Users(_)
             | Op::Connection(..)
@@ -272,7 +275,10 @@ impl RedisOwner {
                     Some(room) => self.rooms.subscribed(&mut turn, &room),
                     // This node's channel: publications for its users can have been missed.
                     None if channel == turn.node.keys.node(turn.own_node()) => self.users.restore_all(&mut turn),
-                    None if channel == turn.node.keys.everyone() => self.revocations.subscribed(&mut turn),
+                    None if channel == turn.node.keys.everyone() => {
+                        self.revocations.subscribed(&mut turn);
+                        apps::missed(&mut turn);
+                    }
                     None => {}
                 }
             }

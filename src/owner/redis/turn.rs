@@ -47,6 +47,8 @@ pub(super) struct NodeState {
     pub(super) redis: RedisState,
     /// Whether Redis answers, but rejects writes.
     pub(super) is_read_only: bool,
+    /// Whether there has been a message about a namespace of the application.
+    pub(super) has_apps: bool,
     /// Buffer for encoding events; empty between uses.
     pub(super) encode_buffer: Vec<u8>,
 }
@@ -67,6 +69,7 @@ impl NodeState {
             lease: NodeLease::default(),
             redis: RedisState::Unreachable,
             is_read_only: false,
+            has_apps: false,
             encode_buffer: Vec::new(),
         }
     }

@@ -24,6 +24,9 @@ use crate::runtime::webhooks::WebhookEndpoint;
 /// Bytes of an answer's body that are read; more end its connection.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
+/// Bytes of the body of an answer that decides.
+const DECISION_BYTES_MAX: u64 = 1 << 20;
+
 /// How long an idle connection to an endpoint is kept.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
@@ -55,6 +58,50 @@ pub(super) struct RequestFailure {
     pub(super) retry_after_ms: Option<u64>,
 }
 
+/// The client of a hook that decides, for several threads.
+pub(in crate::runtime) struct HookClient {
+    agent: Agent,
+    url: String,
+}
+
+impl HookClient {
+    /// A client with at most so many idle connections.
+    pub(in crate::runtime) fn new(
+        url: &str,
+        timeout: Duration,
+        allow_private: bool,
+        idle: usize,
+    ) -> Result<Self, String> {
+        let setting = (allow_private, "hooks.allow_private");
+        Ok(Self { agent: agent(url, timeout, setting, idle)?, url: url.to_owned() })
+    }
+
+    /// Sends a signed request, and returns the body of an answer with a status of 2xx.
+    pub(in crate::runtime) fn post(
+        &self,
+        id: &str,
+        seconds: u64,
+        secrets: &[WebhookSecret],
+        body: &[u8],
+    ) -> Result<Vec<u8>, String> {
+        let sent = self
+            .agent
+            .post(&self.url)
+            .header("content-type", "application/json")
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds.to_string())
+            .header("webhook-signature", signatures(secrets, id, seconds, body))
+            .send(body);
+        let mut answer = sent.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        if !status.is_success() {
+            drain(answer.body_mut());
+            return Err(format!("status {}", status.as_u16()));
+        }
+        answer.body_mut().with_config().limit(DECISION_BYTES_MAX).read_to_vec().map_err(|error| error.to_string())
+    }
+}
+
 /// The client of one endpoint.
 pub(super) struct WebhookClient {
     agent: Agent,
@@ -64,22 +111,8 @@ pub(super) struct WebhookClient {
 
 impl WebhookClient {
     pub(super) fn new(endpoint: &WebhookEndpoint, allow_private: bool) -> Result<Self, String> {
-        let mut config = Agent::config_builder()
-            .timeout_global(Some(endpoint.timeout))
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .max_idle_age(IDLE_MAX)
-            .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
-        if endpoint.url.starts_with("https://") {
-            config = config.tls_config(tls()?);
-        }
-        let agent = Agent::with_parts(
-            config.build(),
-            DefaultConnector::default(),
-            GuardedResolver { allow_private, inner: DefaultResolver::default() },
-        );
+        let setting = (allow_private, "webhooks.allow_private");
+        let agent = agent(&endpoint.url, endpoint.timeout, setting, 1)?;
         Ok(Self { agent, url: endpoint.url.clone(), secrets: endpoint.secrets.clone() })
     }
 
@@ -107,6 +140,31 @@ impl WebhookClient {
     }
 }
 
+/// A client that follows no redirects, uses no proxy and keeps so many idle connections; with the setting that allows private
+/// addresses.
+fn agent(
+    url: &str,
+    timeout: Duration,
+    (allow_private, setting): (bool, &'static str),
+    idle: usize,
+) -> Result<Agent, String> {
+    let mut config = Agent::config_builder()
+        .timeout_global(Some(timeout))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(None)
+        .max_idle_age(IDLE_MAX)
+        .max_idle_connections(idle.max(10))
+        .max_idle_connections_per_host(idle.max(3))
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
+    if url.starts_with("https://") {
+        config = config.tls_config(tls()?);
+    }
+    let resolver = GuardedResolver { allow_private, setting, inner: DefaultResolver::default() };
+    Ok(Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
+}
+
 /// Reads the rest of an answer, so that its connection can be used again.
 fn drain(body: &mut Body) {
     let mut reader = body.with_config().limit(ANSWER_BYTES_MAX).reader();
@@ -130,6 +188,7 @@ fn tls() -> Result<TlsConfig, String> {
 #[derive(Debug)]
 struct GuardedResolver {
     allow_private: bool,
+    setting: &'static str,
     inner: DefaultResolver,
 }
 
@@ -147,7 +206,7 @@ impl Resolver for GuardedResolver {
             false => Ok(public),
             true => Err(Error::Io(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                "the host has a private address, which webhooks.allow_private does not allow",
+                format!("the host has a private address, which {} does not allow", self.setting),
             ))),
         }
     }

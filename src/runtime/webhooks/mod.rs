@@ -17,9 +17,11 @@ use crate::domain::hook::counters::HookCounters;
 use crate::domain::hook::delivery::{Attempt, BATCH_EVENTS, Delivery, DeliveryStep, FAILURES_TO_OPEN, Pending};
 use crate::domain::hook::{HookFilter, HookKinds};
 use crate::runtime::clock::Clock;
+use crate::runtime::decisions::DecisionOptions;
 use crate::runtime::entropy;
 use crate::runtime::storage::{Outbox, OutboxEndpoint, StorageHandle, WaitingEvent};
 
+pub(super) use client::HookClient;
 use client::{PreparedRequest, WebhookClient};
 
 /// The target of log lines about webhooks.
@@ -60,6 +62,8 @@ pub struct WebhookOptions {
     pub allow_private: bool,
     /// The most bytes of events that wait for one endpoint.
     pub outbox_bytes: u64,
+    /// The hooks that decide.
+    pub decisions: DecisionOptions,
 }
 
 impl WebhookOptions {

@@ -159,6 +159,7 @@ impl<'a> Calls<'a> {
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
+            RestCall::App(request) => one(Op::App(request.clone())),
             RestCall::DeadLetters => one(Op::Outbox(OutboxOp::ListDeadLetters)),
             RestCall::ReplayWebhook(endpoint) => one(self.replay_op(endpoint)?),
             RestCall::ConnectedUsers(page) => Ok(connected_users(page)),

@@ -60,7 +60,16 @@ pub static WEB: LazyLock<PathBuf> = LazyLock::new(|| {
 pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = npm(SCRIPTS);
     // Node looks for packages beside the script.
-    for script in ["clients.mjs", "dialects.mjs", "own_cases.mjs", "recovery.mjs", "rolling.mjs", "webhooks.mjs"] {
+    for script in [
+        "apps.mjs",
+        "chat.mjs",
+        "clients.mjs",
+        "dialects.mjs",
+        "own_cases.mjs",
+        "recovery.mjs",
+        "rolling.mjs",
+        "webhooks.mjs",
+    ] {
         std::fs::copy(Path::new(SCRIPTS).join(script), directory.join(script)).expect("a copy");
     }
     directory

@@ -68,6 +68,7 @@ pub fn options() -> Options {
         process: Default::default,
         has_media_server: false,
         hook_counters: std::sync::Arc::default(),
+        decisions: switchboard::domain::decision::Decisions::default(),
         refused_files: || "",
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),

@@ -1,6 +1,8 @@
 //! The cluster: which nodes are alive ([`membership`]), the rooms and users of each node ([`registry`], [`enrolment`]), and
 //! queries that other nodes have to answer ([`queries`], [`online`]). Nodes talk to each other by their channels ([`node_message`]).
 
+mod app_message;
+pub(super) mod apps;
 pub(super) mod enrolment;
 pub(super) mod membership;
 mod merge;

@@ -16,6 +16,7 @@ use crate::domain::monitoring::{Figures, Incident, OverviewParts, SessionStats, 
 use crate::domain::op::{PushResult, Reply};
 use crate::domain::query::PartialResult;
 use crate::domain::reject::{Code, Reject};
+use crate::owner::redis::cluster::app_message::WireApp;
 use crate::owner::redis::cluster::online::WireUser;
 use crate::owner::redis::wire::{WireConnectionId, WireDirect, WireIdentity, WireMessageId};
 
@@ -34,6 +35,9 @@ pub(super) enum NodeMessage {
     /// This node stops.
     #[serde(rename = "g")]
     Gone(u16),
+    /// About a namespace of the application.
+    #[serde(rename = "p")]
+    App(WireApp),
 }
 
 /// A query that a node answers for itself.
@@ -160,7 +164,7 @@ pub(super) struct WireConnection {
 }
 
 /// Names of transports and dialects, which views hold as static texts.
-const WORDS: [&str; 6] = ["websocket", "polling", "raw", "notify", "colon", "camel"];
+const WORDS: [&str; 7] = ["websocket", "polling", "raw", "notify", "colon", "camel", "app"];
 
 impl NodeQuery {
     pub(super) fn of_connection(connection: ConnectionId, op: ConnectionOp) -> Self {

@@ -25,7 +25,7 @@ use crate::owner::redis::cluster::membership;
 use crate::owner::redis::cluster::merge::{ClusterQuery, ListRepair, NameList, merge_shards};
 use crate::owner::redis::cluster::node_message::{NodeMessage, NodeQuery, NodeResult};
 use crate::owner::redis::cluster::online::{self, OnlineQuery, RecentAnswers};
-use crate::owner::redis::cluster::{enrolment, registry};
+use crate::owner::redis::cluster::{apps, enrolment, registry};
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::rooms::{self, OnlineUsers, Rooms};
 use crate::owner::redis::turn::OwnerTurn;
@@ -132,7 +132,7 @@ impl ClusterQueries {
                 let asked = (NodeQuery::of_connection(connection, op), BTreeSet::from([node]));
                 return self.begin(turn, rooms, from, ClusterQuery::Connection, Some(asked));
             }
-            Op::Room(..) | Op::User(..) | Op::Session(..) | Op::Revocation(_) | Op::Outbox(_) => {
+            Op::Room(..) | Op::User(..) | Op::Session(..) | Op::Revocation(_) | Op::Outbox(_) | Op::App(_) => {
                 unreachable!("invariant: operations on one room, user or session are not queries")
             }
         };
@@ -227,6 +227,7 @@ impl ClusterQueries {
             Ok(NodeMessage::Result(number, node, part)) => self.accept(turn, number, node, part),
             Ok(NodeMessage::Here(node)) => membership::node_started(turn, node),
             Ok(NodeMessage::Gone(node)) => membership::node_stopped(turn, node),
+            Ok(NodeMessage::App(message)) => apps::published(turn, message),
             Err(error) => tracing::warn!(%error, "another node says what is not understood"),
         }
     }
