@@ -44,6 +44,9 @@ pub const API_KEYS: usize = 1_000;
 /// Beginnings of ids of rooms that an API key can be limited to.
 pub const KEY_PREFIXES: usize = 16;
 
+/// Grants of a connection, of its token and of subscription tokens: as many rooms as a connection is usually in.
+pub const GRANTS: usize = 256;
+
 /// Maximum size of the application's data of a room as JSON, in bytes: members receive it with each change of the room.
 pub const ROOM_METADATA_BYTES: usize = 4_096;
 

@@ -23,6 +23,11 @@ impl Now {
         self.wall / 1000
     }
 
+    /// The monotonic time of a moment in seconds since 1970; a past one is now.
+    pub fn until(&self, unix_seconds: u64) -> u64 {
+        self.mono.saturating_add(unix_seconds.saturating_mul(1000).saturating_sub(self.wall))
+    }
+
     /// This reading, `ms` milliseconds later.
     pub fn plus(&self, ms: u64) -> Self {
         Self { mono: self.mono + ms, wall: self.wall + ms }

@@ -101,6 +101,7 @@ impl Settings {
                 room_list: self.rooms.list_open,
             },
             create_on_join: self.rooms.create_on_join == CreateOnJoin::Always,
+            requires_grant: self.rooms.require_grant,
             create_on_join_in_camel: self.rooms.create_on_join != CreateOnJoin::Never,
             origins: self.origins(),
             subprotocols: self.websocket.subprotocols.clone(),

@@ -33,6 +33,9 @@ settings! {
         history: bool = true, truth;
         /// Whether everyone may list all rooms with `GET /api/rooms`, and not only admins.
         list_open: bool = false, truth;
+        /// Whether clients may do in rooms only what the `grants` of their tokens name, or a token for the room; without any
+        /// they may do nothing there. Admins, API keys and the calls of backends need none.
+        require_grant: bool = false, truth;
         /// Members above which joins and leaves are announced as a count, once a second; 0: never.
         announce_limit: usize = 500, limit(10_000_000);
         /// Messages stored per room; 0: no bound.

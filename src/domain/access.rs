@@ -6,12 +6,12 @@ use triomphe::ThinArc;
 
 use crate::base::Name;
 use crate::domain::api_key::KeyActions;
+use crate::domain::grants::Grant;
 
 /// A user as a verified token (or a guest's arrival) describes them; fixed for the life of that token.
 ///
-/// One thin allocation, shared by all state of the user: the id, then the username and the e-mail address if needed,
-/// each
-/// after a line end, as no name contains one.
+/// One thin allocation, shared by all state of the user: the id, then the username, the e-mail address and the grants if
+/// needed, each after a line end, as none contains one.
 #[derive(Clone)]
 pub struct Identity(ThinArc<IdentityHeader, u8>);
 
@@ -20,7 +20,17 @@ struct IdentityHeader {
     roles: Roles,
     /// Of an API key: what it permits.
     key: KeyActions,
+    grants: GrantMark,
     token: TokenMark,
+}
+
+/// Whether a token has grants, in the padding of the header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct GrantMark {
+    /// Whether they are all that the user may do in rooms.
+    is_limited: bool,
+    /// Whether some are of subscription tokens, and end before the token.
+    has_ends: bool,
 }
 
 /// The roles a token grants.
@@ -51,13 +61,32 @@ impl Identity {
 
     /// The same, with the token that it is from.
     pub fn of_token(user: &str, username: Option<&str>, email: Option<&str>, roles: Roles, token: TokenMark) -> Self {
-        let header = IdentityHeader { roles, key: KeyActions::default(), token };
+        let header = IdentityHeader { roles, key: KeyActions::default(), grants: GrantMark::default(), token };
         Self::with_header(header, user, username, email)
     }
 
     /// The user that stands for an API key.
     pub fn of_key(user: &str, label: Option<&str>, roles: Roles, key: KeyActions) -> Self {
-        Self::with_header(IdentityHeader { roles, key, token: TokenMark::default() }, user, label, None)
+        let header = IdentityHeader { roles, key, grants: GrantMark::default(), token: TokenMark::default() };
+        Self::with_header(header, user, label, None)
+    }
+
+    /// The same user with these grants in place of others. `is_limited`: in rooms, the user may do nothing else.
+    #[must_use]
+    pub fn with_grants(&self, grants: Vec<Grant<'_>>, is_limited: bool) -> Self {
+        let mut text = [self.user(), self.part(1).unwrap_or_default(), self.email().unwrap_or_default()].join("\n");
+        let has_ends = grants.iter().any(|grant| grant.until != 0);
+        grants.iter().for_each(|grant| grant.write(&mut text));
+        let header = IdentityHeader { grants: GrantMark { is_limited, has_ends }, ..self.0.header.header };
+        Self(ThinArc::from_header_and_slice(header, text.as_bytes()))
+    }
+
+    /// The same user as one that may do what admins may, for an operation on one room.
+    #[must_use]
+    pub fn as_moderator(&self) -> Self {
+        let header = self.0.header.header;
+        let roles = Roles { admin: true, ..header.roles };
+        Self(ThinArc::from_header_and_slice(IdentityHeader { roles, ..header }, &self.0.slice))
     }
 
     fn with_header(header: IdentityHeader, user: &str, username: Option<&str>, email: Option<&str>) -> Self {
@@ -107,7 +136,29 @@ impl Identity {
 
     /// The profile's e-mail address.
     pub fn email(&self) -> Option<&str> {
-        self.part(2)
+        self.part(2).filter(|email| !email.is_empty())
+    }
+
+    /// The grants of the token and of subscription tokens.
+    pub fn grants(&self) -> impl Iterator<Item = Grant<'_>> {
+        let text = std::str::from_utf8(&self.0.slice).expect("invariant: an identity holds text");
+        let lines = text.split('\n').skip(3);
+        lines.map(|line| Grant::parse(line).expect("invariant: an identity holds whole grants"))
+    }
+
+    /// Whether grants are all that the user may do in rooms.
+    pub fn is_limited(&self) -> bool {
+        self.0.header.header.grants.is_limited
+    }
+
+    /// Whether there are grants of subscription tokens.
+    pub fn has_subscriptions(&self) -> bool {
+        self.0.header.header.grants.has_ends
+    }
+
+    /// The part that tells one user from another.
+    fn names(&self) -> (&str, &str, Option<&str>) {
+        (self.user(), self.username(), self.email())
     }
 
     /// The user's roles.
@@ -134,7 +185,7 @@ pub fn is_guest_name(user: &str) -> bool {
 impl PartialEq for Identity {
     /// A renewed token is of the same identity.
     fn eq(&self, other: &Self) -> bool {
-        self.roles() == other.roles() && self.0.slice == other.0.slice
+        self.roles() == other.roles() && self.names() == other.names()
     }
 }
 
@@ -149,6 +200,11 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_of_grants_cost_no_memory() {
+        assert_eq!(size_of::<IdentityHeader>(), 16);
+    }
 
     #[test]
     fn what_goes_in_comes_out() {

@@ -254,6 +254,8 @@ pub struct Join<'a> {
     pub media: MediaState,
     /// The number of last messages that the client wants.
     pub rewind: usize,
+    /// A token that lets its bearer into this room.
+    pub token: Option<Cow<'a, str>>,
 }
 
 /// A signaling message on its way to one peer.

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod connection_mode;
 pub mod decision;
 pub mod event;
+pub mod grants;
 pub mod history;
 pub mod hook;
 pub mod log_filter;

@@ -15,6 +15,7 @@ use crate::dialect::socketio::{Dialect, SocketIoAnswer};
 use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget, ReceiptKind, Receipted};
 use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Content, RevisionKind};
+use crate::domain::grants::GrantAction;
 use crate::domain::history::{HistoryRange, PAGE_DEFAULT};
 use crate::domain::op::{
     HostClaim, JoinRoom, MarkedMessages, Op, RelaySignal, Revise, RoomOp, SendMessage, UnreadOf, UserOp,
@@ -24,6 +25,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
 use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
+use crate::shard::grants::Granting;
 use crate::shard::http::calls::host_key;
 use crate::shard::log::Logging;
 use crate::shard::media::MediaCalls;
@@ -66,8 +68,8 @@ impl<'a> Commands<'a> {
             Command::Join(join) => return self.join(now, peer, id, join),
             Command::Send { target, draft } => self.message(peer, id, target, draft)?,
             Command::Revise { room, message, draft } => self.revise(peer, &room, &message, draft)?,
-            Command::Leave { room, peer: other, secret } => self.leave(peer, &room, (other, secret))?,
-            Command::Host { room, action, secret } => self.host_action(peer, &room, (action, secret))?,
+            Command::Leave { room, peer: other, secret } => self.leave(now, peer, &room, (other, secret))?,
+            Command::Host { room, action, secret } => self.host_action(now, peer, &room, (action, secret))?,
             Command::Signal(it) if *it.to == *SFU => return MediaCalls::on(self.core).signal(now, peer, id, it),
             Command::Signal(signal) => {
                 self.spend_signal_to(now, peer, &signal.to, signal.body.len())?;
@@ -124,12 +126,13 @@ impl<'a> Commands<'a> {
         QuotaFlow::on(self.core).send(now, peer, id, then, op)
     }
 
-    /// Logs a command, where that is wanted, and spends its cost.
+    /// Logs a command, where that is wanted, spends its cost, and checks that it is granted.
     fn begin(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, command: &Command<'_>) -> Result<(), Reject> {
         if self.core.metrics.log.has_details() {
             Logging::on(self.core).request(now, peer, id, command);
         }
-        self.core.spend(now, peer, cost_of(command))
+        self.core.spend(now, peer, cost_of(command))?;
+        Granting::on(self.core).check(now, peer, command)
     }
 
     /// Handles the commands that involve no owner, and those of one dialect only.
@@ -163,12 +166,14 @@ impl<'a> Commands<'a> {
 
     fn leave(
         &mut self,
+        now: Now,
         peer: PeerKey,
         room: &str,
         (other, secret): (Option<Cow<'_, str>>, Option<Cow<'_, str>>),
     ) -> Result<(OnReply, Op), Reject> {
         let room = self.core.rooms.name(room);
         let by = HostClaim { by: self.core.net.identity(peer)?, key: secret.as_deref().map(host_key) };
+        let by = self.core.moderating(now, by, &room);
         let (connection, other) = (self.core.net.id_of(peer), other.map(name));
         let op = RoomOp::Leave { connection, by, peer: other.clone() };
         Ok((OnReply::Left { room: room.clone(), other: other.map(Box::new) }, Op::Room(room, op)))
@@ -193,12 +198,14 @@ impl<'a> Commands<'a> {
 
     fn host_action(
         &mut self,
+        now: Now,
         peer: PeerKey,
         room: &str,
         (action, secret): (HostAction<'_>, Option<Cow<'_, str>>),
     ) -> Result<(OnReply, Op), Reject> {
         let by = HostClaim { by: self.core.net.identity(peer)?, key: secret.as_deref().map(host_key) };
         let room = self.core.rooms.name(room);
+        let by = self.core.moderating(now, by, &room);
         let on = match &action {
             HostAction::RemoveUser(user) => Some(user.as_ref().into()),
             HostAction::Close | HostAction::SetLocked(_) | HostAction::SetMode(_) => None,
@@ -219,7 +226,14 @@ impl<'a> Commands<'a> {
             let max = self.core.options.rooms_per_connection;
             return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
         }
+        if let Some(token) = &join.token {
+            Granting::on(self.core).subscribe(now, peer, &room, token)?;
+        }
         let by = self.core.net.identity(peer)?;
+        self.core.check_grant(now, &by, &room, GrantAction::Join)?;
+        if join.rewind > 0 {
+            self.core.check_grant(now, &by, &room, GrantAction::History)?;
+        }
         self.core.revocations.list().check_member(now, &room, by.user())?;
         let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
         let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
@@ -327,23 +341,20 @@ impl<'a> Commands<'a> {
         let (identity, expires_at) = self.core.verify(token, address, now).inspect_err(|reject| {
             self.core.count_refusal(now, address, reject, RefusalCause::of(reject));
         })?;
-        self.core.net.identity(peer)?.check_renewal(&identity)?;
+        let former = self.core.net.identity(peer)?;
+        former.check_renewal(&identity)?;
         let user = identity.user_name();
         match peer.slot() {
             PeerSlot::Raw(slot) => {
                 let conn = &mut self.core.net.conns[slot];
                 conn.expires_at = expires_at.map_or(0, seconds);
-                conn.identity = Some(identity);
-                self.core.net.rearm(now, slot);
+                Granting::on(self.core).renew(now, peer, &former, identity);
                 self.core.net.send_raw(slot, |out| raw::authenticated(out, &user, expires_at, id.raw(), now));
             }
             PeerSlot::SocketIo(slot) => {
                 let known = &mut self.core.net.sessions.peers[slot];
                 known.expires_at = expires_at.map_or(0, seconds);
-                known.identity = Some(identity);
-                if let Some(at) = self.core.net.session_of(slot) {
-                    self.core.net.sessions.touch(at);
-                }
+                Granting::on(self.core).renew(now, peer, &former, identity);
                 let socket = self.core.socket_id(slot);
                 let answer = SocketIoAnswer::Authenticated { user: &user, socket: &socket, expires_at };
                 Peers::on(self.core).answer(now, peer, id, &answer);

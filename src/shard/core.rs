@@ -13,7 +13,7 @@ use crate::base::limits;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
 use crate::codec::http::RequestHead;
-use crate::codec::jwt::Verifier;
+use crate::codec::jwt::{Claims, Verifier};
 use crate::codec::recovery;
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
@@ -35,6 +35,7 @@ use crate::shard::broadcasts::Broadcasts;
 use crate::shard::channels::Channels;
 use crate::shard::decisions::Questions;
 use crate::shard::drain::Drain;
+use crate::shard::grants;
 use crate::shard::makers::Makers;
 use crate::shard::making_room::Idlest;
 use crate::shard::media::MediaCallers;
@@ -308,6 +309,27 @@ impl Core {
     /// # Errors
     /// The token is not valid, or revoked, or its user is blocked, or the address is.
     pub(super) fn verify(&mut self, token: &str, address: IpAddr, now: Now) -> Result<(Identity, Option<u64>), Reject> {
+        let claims = self.claims(token, address, now)?;
+        let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
+        let token = TokenMark {
+            mark: claims.id.as_deref().map_or(0, token_mark),
+            issued_at: claims.issued_at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX)),
+        };
+        let (username, email) = (claims.username.as_deref(), claims.email.as_deref());
+        let identity = grants::limited(Identity::of_token(&claims.user, username, email, roles, token), &claims)?;
+        // A token that has just expired is still accepted, since clocks differ; it then holds for that long.
+        let expires_at = claims.expires_at.map(|at| {
+            let is_over = at <= now.unix_seconds();
+            if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
+        });
+        Ok((identity, expires_at))
+    }
+
+    /// The claims of a token that comes from an address.
+    ///
+    /// # Errors
+    /// As for [`Core::verify`].
+    pub(super) fn claims(&mut self, token: &str, address: IpAddr, now: Now) -> Result<Claims, Reject> {
         self.admission.check(now, address)?;
         let token = credentials::without_scheme(token);
         let claims = self.verifier.verify(token, now.unix_seconds()).map_err(|error| {
@@ -315,20 +337,8 @@ impl Core {
             let code = if error.code() == "TOKEN_EXPIRED" { Code::TokenExpired } else { Code::Unauthenticated };
             Reject::new(code, error.text())
         })?;
-        let roles = Roles { admin: claims.admin, push: claims.push, guest: false };
         self.revocations.list().check_token(now, &claims.user, (claims.id.as_deref(), claims.issued_at))?;
-        let token = TokenMark {
-            mark: claims.id.as_deref().map_or(0, token_mark),
-            issued_at: claims.issued_at.map_or(0, |at| u32::try_from(at).unwrap_or(u32::MAX)),
-        };
-        let (username, email) = (claims.username.as_deref(), claims.email.as_deref());
-        let identity = Identity::of_token(&claims.user, username, email, roles, token);
-        // A token that has just expired is still accepted, since clocks differ; it then holds for that long.
-        let expires_at = claims.expires_at.map(|at| {
-            let is_over = at <= now.unix_seconds();
-            if is_over { at + limits::TOKEN_LEEWAY_S } else { at }
-        });
-        Ok((identity, expires_at))
+        Ok(claims)
     }
 
     /// The refusal of a connection from an address, which shows no token where one is required. It counts as an attempt.

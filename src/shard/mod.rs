@@ -20,6 +20,7 @@ mod departed;
 mod drain;
 mod engineio_sockets;
 mod flush;
+mod grants;
 mod http;
 mod log;
 mod makers;

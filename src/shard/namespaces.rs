@@ -27,6 +27,7 @@ use crate::shard::audit::RefusalCause;
 use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
+use crate::shard::grants::Granting;
 use crate::shard::metrics::Metering;
 use crate::shard::peers::{Departing, Peers};
 use crate::shard::presence::online::OnlineUsers;
@@ -443,9 +444,18 @@ impl<'a> Namespacing<'a> {
             let expires_at = net.sessions.peers.get(*slot).map_or(0, |peer| peer.expires_at);
             expires_at != 0 && now.unix_seconds() >= u64::from(expires_at)
         };
-        let peers = net.sessions.list[at].namespaces.peers().map(|(_, peer)| SocketIoSlot::from_raw(peer));
-        for slot in peers.filter(is_expired).collect::<Vec<SocketIoSlot>>() {
+        let all = net.sessions.list[at].namespaces.peers().map(|(_, peer)| SocketIoSlot::from_raw(peer));
+        let all: Vec<SocketIoSlot> = all.collect();
+        let has_subscriptions = |slot: &&SocketIoSlot| {
+            let by = net.sessions.peers.get(**slot).and_then(|peer| peer.identity.as_ref());
+            by.is_some_and(Identity::has_subscriptions)
+        };
+        let subscribed: Vec<SocketIoSlot> = all.iter().filter(has_subscriptions).copied().collect();
+        for slot in all.into_iter().filter(is_expired).collect::<Vec<SocketIoSlot>>() {
             self.disconnect_peer(now, slot, Departing::Lost);
+        }
+        for slot in subscribed {
+            Granting::on(self.core).end_expired(now, slot.into());
         }
     }
 }

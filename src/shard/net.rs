@@ -402,6 +402,9 @@ impl Net {
                 let left_ms = (u64::from(conn.expires_at) * 1000).saturating_sub(now.wall);
                 next = next.map(|at| at.min(now.mono + left_ms));
             }
+            if let Some(end) = conn.identity.as_ref().and_then(|by| by.next_end(now.unix_seconds())) {
+                next = next.map(|at| at.min(now.until(end)));
+            }
         }
         if let Some(at) = next
             && (conn.armed == 0 || tick(at) < conn.armed)

@@ -82,6 +82,8 @@ pub struct Options {
     pub create_on_join: bool,
     /// The same for the dialect `camel`, where rooms cannot be created otherwise.
     pub create_on_join_in_camel: bool,
+    /// Whether users without grants may do nothing in rooms.
+    pub requires_grant: bool,
     /// Web origins that may use the server.
     pub origins: Origins,
     /// Subprotocols that clients of `/ws` may ask for; `*`: any.

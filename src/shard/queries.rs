@@ -16,6 +16,7 @@ use crate::dialect::socketio::SocketIoAnswer;
 use crate::domain::access::Identity;
 use crate::domain::client_query::{ClientQuery, PageRequest};
 use crate::domain::connection::ConnectionOp;
+use crate::domain::grants::GrantAction;
 use crate::domain::monitoring::{OverviewParts, PresenceStats, SessionStats};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, UserOp, UsersPage, UsersView};
 use crate::domain::policy::PresenceAccess;
@@ -256,6 +257,7 @@ impl<'a> Queries<'a> {
             }
             (Subject::Typing(room), Reply::Typists(typists)) => QueryResult::Typing(room, typists),
             (Subject::Message(message), Reply::RoomOf(room)) => {
+                self.core.check_grant(now, by, &room, GrantAction::History)?;
                 let op = RoomOp::ReadReceipts { connection: Some(self.core.net.id_of(slot)), message };
                 return Ok(NextStep::Request(Subject::Message(message), Op::Room(room, op)));
             }

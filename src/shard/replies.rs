@@ -17,6 +17,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::AuditedAction;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
+use crate::shard::grants::Granting;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::media::MediaCalls;
 use crate::shard::metrics::{Metering, is_failure};
@@ -128,18 +129,9 @@ impl<'a> Replies<'a> {
                 self.joined(now, peer, &joined);
             }
             (OnReply::Left { room, other }, Ok(Reply::Left { own })) => self.left(now, peer, id, (&room, other), own),
-            (OnReply::Sent { is_to_user, target }, Ok(Reply::Sent(sent))) => match peer.slot() {
-                PeerSlot::Raw(slot) => {
-                    let field = if is_to_user { "toUserId" } else { "roomId" };
-                    self.core.net.send_raw(slot, |out| raw::sent(out, &sent, (field, &target), id.raw()));
-                }
-                PeerSlot::SocketIo(_) => {
-                    let answer = SocketIoAnswer::Sent(&sent, &target, None);
-                    Peers::on(self.core).send_frames(peer, |out, dialect| {
-                        dialects::answer(out, dialect, id.socketio(), &answer, now);
-                    });
-                }
-            },
+            (OnReply::Sent { is_to_user, target }, Ok(Reply::Sent(sent))) => {
+                self.message_sent(now, peer, id, (is_to_user, &target), &sent);
+            }
             (OnReply::Repeated(room, content), Ok(Reply::Sent(sent))) => {
                 let sender = self.core.net.identity_of(peer).cloned();
                 let repeated = sender.as_ref().map(|sender| (sender, &*content));
@@ -170,6 +162,28 @@ impl<'a> Replies<'a> {
                 Ok(_),
             ) => {
                 self.unexpected(now, peer, id);
+            }
+        }
+    }
+
+    fn message_sent(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        (is_to_user, target): (bool, &str),
+        sent: &Sent,
+    ) {
+        match peer.slot() {
+            PeerSlot::Raw(slot) => {
+                let field = if is_to_user { "toUserId" } else { "roomId" };
+                self.core.net.send_raw(slot, |out| raw::sent(out, sent, (field, target), id.raw()));
+            }
+            PeerSlot::SocketIo(_) => {
+                let answer = SocketIoAnswer::Sent(sent, target, None);
+                Peers::on(self.core).send_frames(peer, |out, dialect| {
+                    dialects::answer(out, dialect, id.socketio(), &answer, now);
+                });
             }
         }
     }
@@ -235,6 +249,7 @@ impl<'a> Replies<'a> {
     fn joined(&mut self, now: Now, peer: PeerKey, joined: &Joined) {
         self.charge_join(now, peer, joined);
         Revoking::on(self.core).check_joined(now, peer, &joined.room);
+        Granting::on(self.core).check_joined(now, peer, &joined.room);
     }
 
     /// A join costs as much as the list of members in its answer and the event for each of them, and more where it has made

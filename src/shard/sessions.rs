@@ -506,7 +506,11 @@ impl<'a> EngineIo<'a> {
                 let peer = net.sessions.peers.get(SocketIoSlot::from_raw(peer));
                 let expires_at = peer.map_or(0, |peer| peer.expires_at);
                 if expires_at != 0 {
-                    next = next.min(now.mono + (u64::from(expires_at) * 1000).saturating_sub(now.wall));
+                    next = next.min(now.until(u64::from(expires_at)));
+                }
+                let by = peer.and_then(|peer| peer.identity.as_ref());
+                if let Some(end) = by.and_then(|by| by.next_end(now.unix_seconds())) {
+                    next = next.min(now.until(end));
                 }
             }
         }

@@ -9,10 +9,12 @@ use crate::codec::ws;
 use crate::connection::conn::{CloseState, ConnStage};
 use crate::connection::outbound::Segment;
 use crate::connection::websocket::HeartbeatAction;
+use crate::domain::access::Identity;
 use crate::shard::apps::sockets::AppSockets;
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::drain::Draining;
+use crate::shard::grants::Granting;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::metrics::Metering;
 use crate::shard::presence::PresenceFeed;
@@ -121,6 +123,7 @@ impl<'a> Timers<'a> {
             if is_expired {
                 return RawSockets::on(self.core).disconnect(now, slot, "token-expired", 4401);
             }
+            let has_subscriptions = conn.identity.as_ref().is_some_and(Identity::has_subscriptions);
             match socket.beat(now.mono, conn.seen, self.core.options.heartbeat) {
                 HeartbeatAction::Wait => {}
                 HeartbeatAction::Ping => {
@@ -133,8 +136,11 @@ impl<'a> Timers<'a> {
                 }
                 HeartbeatAction::Gone => {
                     self.core.stats.timed_out += 1;
-                    RawSockets::on(self.core).disconnect(now, slot, "heartbeat-timeout", 4408);
+                    return RawSockets::on(self.core).disconnect(now, slot, "heartbeat-timeout", 4408);
                 }
+            }
+            if has_subscriptions {
+                Granting::on(self.core).end_expired(now, slot.into());
             }
         }
     }

@@ -15,7 +15,7 @@ use support::server::{SECRET, Server, token};
 const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// Runs a test with a server alone, and with two that share a Redis. The first one is asked by admins, the last one by keys.
-fn with_each_owner(settings: &[&str], test: impl Fn(&Server, &Server)) {
+pub(crate) fn with_each_owner(settings: &[&str], test: impl Fn(&Server, &Server)) {
     let alone = Server::of_shards(3, settings);
     test(&alone, &alone);
     drop(alone);

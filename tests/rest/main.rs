@@ -3,6 +3,7 @@
 
 mod calls;
 mod framing;
+mod grants;
 mod keys;
 mod lifecycle;
 mod openapi;

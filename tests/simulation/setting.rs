@@ -120,6 +120,7 @@ impl Setting {
             heartbeat: Heartbeat { interval_ms, timeout_ms: 4_000 },
             create_on_join,
             create_on_join_in_camel: create_on_join,
+            requires_grant: false,
             rules: Arc::new(rules),
             ..settings::options()
         };
@@ -155,6 +156,7 @@ impl Setting {
             recovery_window_ms,
             create_on_join: true,
             create_on_join_in_camel: true,
+            requires_grant: false,
             rules: Arc::new(rules),
             ..(*plain.options).clone()
         });
@@ -186,6 +188,7 @@ impl Setting {
             heartbeat,
             create_on_join: true,
             create_on_join_in_camel: true,
+            requires_grant: false,
             rules: Arc::new(rules),
             socket_io,
             ..(*plain.options).clone()

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
+use serde_json::value::RawValue;
 
 use crate::base::display_name::{NameFault, name_fault};
 
@@ -43,6 +44,25 @@ pub struct Claims {
     pub issued_at: Option<u64>,
     /// `jti`: 1–128 bytes, no control characters.
     pub id: Option<String>,
+    /// `grants`, if there is such a claim: the rooms that the token is limited to.
+    pub grants: Option<Vec<GrantClaim>>,
+    /// `room` and `can` of a token for one room.
+    pub subscription: Option<GrantClaim>,
+}
+
+/// Rooms, and the names of what may be done in them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantClaim {
+    /// The id of a room, or a pattern.
+    pub rooms: String,
+    /// The actions; `None` only of a token for one room.
+    #[serde(deserialize_with = "some_list")]
+    pub can: Option<Vec<String>>,
+}
+
+fn some_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    Vec::deserialize(deserializer).map(Some)
 }
 
 /// The tokens that make an admin.
@@ -109,7 +129,10 @@ impl ClaimRules {
             None => {}
         }
         let is_admin = self.admin.is_met(&raw, json)?;
-        Ok(raw.told(user.to_owned(), is_admin))
+        let grants = raw.grants.map(|grants| serde_json::from_str(grants.get())).transpose();
+        let grants = grants.map_err(|_| TokenError::BadGrants)?;
+        let subscription = raw.subscription()?;
+        Ok(Claims { grants, subscription, ..raw.told(user.to_owned(), is_admin) })
     }
 
     /// A token is expired "on or after" `exp` (RFC 7519 §4.1.4) and not valid before `nbf` (§4.1.5).
@@ -159,9 +182,27 @@ struct RawClaims<'a> {
     scope: Loose<'a>,
     #[serde(borrow, default)]
     scp: Loose<'a>,
+    /// Present even if it is `null`, which is no list of grants.
+    #[serde(borrow, default, deserialize_with = "present")]
+    grants: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    room: Loose<'a>,
+    #[serde(borrow, default)]
+    can: Option<&'a RawValue>,
+}
+
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&'a RawValue>::deserialize(deserializer).map(Some)
 }
 
 impl RawClaims<'_> {
+    /// The room that the token is for, if it is one for a room. Other types of `room` are of the issuer's own.
+    fn subscription(&self) -> Result<Option<GrantClaim>, TokenError> {
+        let Some(room) = self.room.text() else { return Ok(None) };
+        let can = self.can.map(|can| serde_json::from_str(can.get())).transpose();
+        Ok(Some(GrantClaim { rooms: room.to_owned(), can: can.map_err(|_| TokenError::BadGrants)? }))
+    }
+
     fn told(&self, user: String, admin: bool) -> Claims {
         let in_scope = |word| self.scope.lists(word, &[' ']) || self.scp.lists(word, &[' ']);
         let owned =
@@ -177,6 +218,8 @@ impl RawClaims<'_> {
             expires_at: self.exp,
             issued_at: self.iat,
             id: owned(&self.jti, SUBJECT_BYTES_MAX),
+            grants: None,
+            subscription: None,
         }
     }
 }
@@ -246,6 +289,8 @@ mod tests {
             expires_at: None,
             issued_at: None,
             id: None,
+            grants: None,
+            subscription: None,
         };
         assert_eq!(check(r#"{"sub":"u1"}"#), Ok(plain));
     }

@@ -32,6 +32,8 @@ pub enum TokenError {
     BadSubject,
     /// `sub` starts with `guest:` or what looks like it, reserved for clients without a token.
     ReservedSubject,
+    /// `grants` or `can` is not of the documented form.
+    BadGrants,
 }
 
 impl TokenError {
@@ -61,6 +63,9 @@ impl TokenError {
                 "The token's subject (sub) must be a string of 1 to 128 bytes without control and invisible characters."
             }
             TokenError::ReservedSubject => "The token's subject (sub) starts with guest:, which is reserved.",
+            TokenError::BadGrants => {
+                "The token's grants must be a list of {rooms, can}, with a text as rooms and a list of texts as can."
+            }
         }
     }
 }

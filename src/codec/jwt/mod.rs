@@ -17,7 +17,7 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{AdminRule, Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
+pub use claims::{AdminRule, Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, GrantClaim, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
 pub use error::{KeyError, KeyProblem, TokenError};
 pub use keys::KEYS_MAX;
 pub use parts::TOKEN_BYTES_MAX;

@@ -307,6 +307,8 @@ fn signing_and_verifying_agree() {
         expires_at: Some(NOW + 60),
         issued_at: Some(NOW),
         id: None,
+        grants: None,
+        subscription: None,
     };
     let verifier = Verifier::new(secret_only()).expect("good keys");
     assert_eq!(verifier.verify(&sign_hs256(SECRET, &token), NOW), Ok(expected));

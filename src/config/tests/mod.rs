@@ -85,6 +85,7 @@ rooms.create_on_join = "seed"
 rooms.joined_have_host = false
 rooms.history = true
 rooms.list_open = false
+rooms.require_grant = false
 rooms.announce_limit = 500
 rooms.retention_messages = 10000
 rooms.retention_hours = 720

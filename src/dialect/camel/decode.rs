@@ -38,6 +38,7 @@ fields! {
     peer_id = "peerId",
     display_name = "displayName",
     media_state = "mediaState",
+    token = "token",
     content = "content",
     event = "event",
     data = "data",
@@ -119,6 +120,7 @@ fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<
         display_name: display_name(fields.display_name)?,
         media: media(fields.media_state)?.unwrap_or_default(),
         rewind: rewind(fields.rewind)?,
+        token: text("token", fields.token)?,
     }))
 }
 
@@ -170,6 +172,7 @@ mod tests {
                 display_name: None,
                 media: Default::default(),
                 rewind: 0,
+                token: None,
             })
         };
         assert_eq!(command(r#"2["joinRoom","room-id"]"#), join(None));

@@ -82,6 +82,7 @@ fields! {
     peer_id = "peerId",
     display_name = "displayName",
     media_state = "mediaState",
+    token = "token",
     is_typing = "isTyping",
     message_id = "messageId",
     message_ids = "messageIds",
@@ -123,6 +124,7 @@ fn command<'a>(
             display_name: display_name(fields.display_name)?,
             media: media(fields.media_state)?.unwrap_or_default(),
             rewind: rewind(fields.rewind)?,
+            token: text("token", fields.token)?,
         })),
         RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None, secret: None }),
         RequestName::MessageSend => {

@@ -192,6 +192,7 @@ fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reje
         display_name: display_name(fields.display_name)?,
         media: MediaState { sfu, ..media },
         rewind: rewind(fields.rewind)?,
+        token: text("token", fields.token)?,
     }))
 }
 
@@ -281,7 +282,8 @@ mod tests {
         let media = MediaState { audio: true, ..MediaState::default() };
         assert_eq!(request.id, Some("7"));
         let peer = Some("péer".into());
-        let join = Join { room: "abc123".into(), peer, display_name: Some("John Doe".into()), media, rewind: 0 };
+        let display_name = Some("John Doe".into());
+        let join = Join { room: "abc123".into(), peer, display_name, media, rewind: 0, token: None };
         assert_eq!(request.command, Command::Join(join));
     }
 

@@ -89,6 +89,7 @@ impl<'a> Calls<'a> {
         if call.content_bytes() > content_bytes.saturating_add(2) {
             return Err(Reject::new(Code::MessageTooLarge, format!("The data is larger than {content_bytes} bytes")));
         }
+        self.core.check_call_grants(now, by, call)?;
         self.core.check_key_rooms(now, by, call)
     }
 
@@ -113,10 +114,10 @@ impl<'a> Calls<'a> {
             RestCall::Meeting { room } | RestCall::Room { room } => {
                 one(Op::Room(room.clone(), RoomOp::Describe { by: by.clone() }))
             }
-            RestCall::UpdateRoom { room, .. }
-            | RestCall::CloseMeeting { room }
-            | RestCall::RemoveUser { room, .. }
-            | RestCall::Lock { room, .. } => one(Op::Room(room.clone(), host_op(call, claim.clone()))),
+            RestCall::UpdateRoom { .. }
+            | RestCall::CloseMeeting { .. }
+            | RestCall::RemoveUser { .. }
+            | RestCall::Lock { .. } => one(self.moderation_op(now, call, claim)),
             RestCall::MakeKey(_) | RestCall::Revoke(_) | RestCall::Unrevoke(_) | RestCall::Revocations { .. } => {
                 self.revocation_requests(now, call, by)
             }
@@ -143,8 +144,7 @@ impl<'a> Calls<'a> {
             },
             RestCall::OwnStatus => one(look(&by.user_name())),
             RestCall::SetPresence { user, status, last_seen } => {
-                let op = UserOp::SetStatus { status: *status, last_seen: *last_seen, by: None };
-                one(Op::User(user.clone(), op))
+                one(Op::User(user.clone(), UserOp::SetStatus { status: *status, last_seen: *last_seen, by: None }))
             }
             RestCall::Broadcast(_)
             | RestCall::PushToAll(_)
@@ -165,6 +165,12 @@ impl<'a> Calls<'a> {
             RestCall::ConnectedUsers(page) => Ok(connected_users(page)),
             _ => Err(unanswered()),
         }
+    }
+
+    fn moderation_op(&self, now: Now, call: &RestCall, claim: &HostClaim) -> Op {
+        let room = call.rooms().first().copied().expect("invariant: such a call is for one room").clone();
+        let claim = self.core.moderating(now, claim.clone(), &room);
+        Op::Room(room, host_op(call, claim))
     }
 
     fn replay_op(&self, endpoint: &Name) -> Result<Op, Reject> {

@@ -14,6 +14,7 @@ use crate::dialect::raw;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Has;
 use crate::domain::event::{Joined, PeerName, PeerView};
+use crate::domain::grants::GrantAction;
 use crate::domain::op::{JoinRoom, Op, Reply, RoomOp, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::record::{Position, Session};
@@ -146,7 +147,9 @@ impl<'a> Resume<'a> {
                 continue;
             }
             unknown.retain(|room| *room != position.room);
-            if let Err(reject) = self.core.revocations.list().check_member(now, &position.room, by.user()) {
+            let granted = self.core.check_grant(now, &by, &position.room, GrantAction::Join);
+            let admitted = || self.core.revocations.list().check_member(now, &position.room, by.user());
+            if let Err(reject) = granted.and_then(|()| admitted()) {
                 banned.push((position.room, Err(reject)));
                 continue;
             }

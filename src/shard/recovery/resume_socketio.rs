@@ -21,6 +21,7 @@ use crate::connection::session::Reason;
 use crate::dialect::offset::{self, Offset};
 use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo, SocketIoAnswer};
 use crate::domain::event::Event;
+use crate::domain::grants::GrantAction;
 use crate::domain::op::{Op, Reply, RoomOp};
 use crate::domain::record::{Position, Session, TokenHash};
 use crate::domain::recovery::{Returned, SessionOp};
@@ -130,6 +131,8 @@ impl<'a> ResumeSocketIo<'a> {
         let namespace = self.core.net.sessions.peers[slot].dialect.namespace();
         let former = session.connection;
         let mut positions = session.passed_to(connection, None).rooms;
+        // Its client is told that it is a new one: it joins again, with a token for the room if it has one.
+        positions.iter().try_for_each(|it| self.core.check_grant(now, &by, &it.room, GrantAction::Join))?;
         let list = self.core.revocations.list();
         positions.retain(|position| list.check_member(now, &position.room, by.user()).is_ok());
         let spoken = Dialect::numbered(session.dialect).filter(|dialect| dialect.namespace() == namespace);

@@ -62,6 +62,7 @@ pub fn options() -> Options {
         guests: true,
         create_on_join: true,
         create_on_join_in_camel: true,
+        requires_grant: false,
         origins: Origins::default(),
         subprotocols: Vec::new(),
         lost_log_lines: || 0,
