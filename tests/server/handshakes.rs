@@ -119,11 +119,12 @@ fn handshake_at_a_path_without_websocket_is_told_where_one_is() {
         "/assets/style.css",
     ];
     let queries = ["", "?token=x", "?EIO=4&transport=websocket"];
+    // Made once: the next second's token is another one.
+    let right = good();
+    let line = right.lines().next().expect("a request line");
     for path in paths {
         for query in queries {
-            let target = format!("GET {path}{query} HTTP");
-            let line = good().lines().next().expect("a request line").to_owned();
-            let request = good().replacen(&line, &format!("{target}/1.1"), 1);
+            let request = right.replacen(line, &format!("GET {path}{query} HTTP/1.1"), 1);
             for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
                 let request = request.replacen("Upgrade: websocket", &format!("Upgrade: {upgrade}"), 1);
                 let request = request.replacen("Connection: Upgrade", "Connection: Upgrade, close", 1);

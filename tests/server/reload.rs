@@ -233,14 +233,16 @@ fn generated_secret_outlives_a_reload() {
 /// Clients of a busy room, and how many have lost their connection.
 fn busy(address: &str, clients: usize, secret: &str, check: impl Fn(&AtomicU64)) {
     let (is_over, heard, lost) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let joined = AtomicU64::new(0);
     thread::scope(|scope| {
         for n in 0..clients {
-            let (is_over, heard, lost) = (&is_over, &heard, &lost);
+            let (is_over, heard, lost, joined) = (&is_over, &heard, &lost, &joined);
             scope.spawn(move || {
                 let own = token_by(secret, &format!("user{n}"), "user");
                 let mut client = Client::connect(address, Some(&own));
                 let room = format!("room{}", n / 10);
                 client.join(&room, &format!("peer{n}"));
+                joined.fetch_add(1, Ordering::Relaxed);
                 let mut sent = 0;
                 while !is_over.load(Ordering::Relaxed) {
                     sent += 1;
@@ -264,6 +266,7 @@ fn busy(address: &str, clients: usize, secret: &str, check: impl Fn(&AtomicU64))
                 }
             });
         }
+        wait_until("all clients", || joined.load(Ordering::Relaxed) == clients as u64);
         check(&heard);
         is_over.store(true, Ordering::Relaxed);
     });
