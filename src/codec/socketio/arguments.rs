@@ -57,7 +57,7 @@ fn value_end(bytes: &[u8]) -> usize {
 }
 
 /// Length of the string at the start of `bytes`, with quotes.
-fn text_length(bytes: &[u8]) -> usize {
+pub(super) fn text_length(bytes: &[u8]) -> usize {
     let mut at = 1;
     while let Some(byte) = bytes.get(at) {
         match byte {

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::arguments::text_length;
 use super::{ATTACHMENTS_MAX, Attachments, SocketIoError};
 use crate::codec::json;
 
@@ -78,27 +79,13 @@ impl<'a> JsonObject<'a> {
         let mut end = 0;
         while let Some(byte) = self.0.as_bytes().get(end) {
             match byte {
-                b'"' => end += string_bytes(&self.0[end..]),
+                b'"' => end += text_length(&self.0.as_bytes()[end..]),
                 b'}' => return end + 1,
                 _ => end += 1,
             }
         }
         self.0.len()
     }
-}
-
-/// Length of the string at the start of `json`, with quotes.
-fn string_bytes(json: &str) -> usize {
-    let bytes = json.as_bytes();
-    let mut at = 1;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
 }
 
 /// Copies valid JSON, except that `replace` may write another value for each object whose first field is one of `fields`.
@@ -111,7 +98,7 @@ fn replace_objects<'a>(
     let (mut at, mut copied) = (0, 0);
     while at < bytes.len() {
         match bytes[at] {
-            b'"' => at = (at + string_bytes(&json[at..])).min(bytes.len()),
+            b'"' => at = (at + text_length(&bytes[at..])).min(bytes.len()),
             b'{' => {
                 let first = json[at + 1..].trim_start();
                 let object = JsonObject(&json[at..]);
