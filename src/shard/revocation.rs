@@ -133,15 +133,8 @@ impl<'a> Revoking<'a> {
         let is_banned = |room: &Name| new.check_member(now, room, identity.user()).is_err();
         let rooms: Vec<Name> = self.core.rooms_of(peer).into_iter().filter(is_banned).collect();
         for room in rooms {
-            self.end_participation(room, identity.user_name());
+            self.core.send_detached(end_of_participation(room, identity.user_name()));
         }
-    }
-
-    /// Ends the participation of a user in a room.
-    pub(super) fn end_participation(&mut self, room: Name, user: Name) {
-        let server = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
-        let by = HostClaim::from(server);
-        self.core.send_detached(Op::Room(room, RoomOp::RemoveUser { by, user }));
     }
 
     /// Ends a membership that has begun although a ban came while it was requested.
@@ -151,8 +144,14 @@ impl<'a> Revoking<'a> {
             return;
         };
         if self.core.revocations.list().check_member(now, room, identity.user()).is_err() {
-            let user = identity.user_name();
-            self.end_participation(room.clone(), user);
+            let op = end_of_participation(room.clone(), identity.user_name());
+            self.core.send_detached(op);
         }
     }
+}
+
+/// Ends the participation of a user in a room, by the server.
+pub(super) fn end_of_participation(room: Name, user: Name) -> Op {
+    let server = Identity::new("switchboard", None, None, Roles { admin: true, ..Roles::default() });
+    Op::Room(room, RoomOp::RemoveUser { by: HostClaim::from(server), user })
 }

@@ -5,7 +5,7 @@
 
 use crate::shard::core::Core;
 use crate::shard::http::managing;
-use crate::shard::revocation::Revoking;
+use crate::shard::revocation::end_of_participation;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -197,10 +197,6 @@ impl<'a> Calls<'a> {
             RestCall::MakeKey(new) => (vec![self.core.make_key(now, new, by)?], None),
             RestCall::Revoke(revocation) => {
                 self.complete(now, revocation, by)?;
-                if let Revoked::Member { room, user } = &revocation.subject {
-                    // Of members that wait for their client no connection is left to be found.
-                    Revoking::on(self.core).end_participation(room.clone(), user.clone());
-                }
                 let change = RevocationChange::Added(Arc::new((**revocation).clone()));
                 (vec![Op::Revocation(change)], None)
             }
@@ -366,6 +362,8 @@ impl PendingCall {
                 let op = Op::User(self.by.user_name(), UserOp::ListConnections);
                 return Ok(CallStep::Request((vec![op], None)));
             }
+            // A banned user need not have been a member.
+            (RestCall::Revoke(_), Err(_)) if self.rounds > 0 => Reply::Done,
             (_, reply) => reply?,
         };
         let reply = match self.step_of_named_connection(reply)? {
@@ -398,6 +396,14 @@ impl PendingCall {
                 let live = *list.first().ok_or_else(connection_not_found)?;
                 Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
             }
+            (RestCall::Revoke(revocation), Reply::Done) if self.rounds == 0 => Ok(match &revocation.subject {
+                // Once the ban holds: a removed client that joins again at once is refused. Of members that wait for their
+                // client no connection is left to be found.
+                Revoked::Member { room, user } => {
+                    CallStep::Request((vec![end_of_participation(room.clone(), user.clone())], None))
+                }
+                _ => CallStep::Answer(Reply::Done),
+            }),
             (_, Reply::Described(mut list)) => {
                 list.sort_unstable_by_key(|view| (view.connected_at, view.connection));
                 Ok(CallStep::Answer(Reply::Described(list)))
