@@ -240,8 +240,8 @@ pub(super) fn has_host(text: &str, schemes: &[&str]) -> bool {
     after.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#', '@']) && !rest.contains(blank))
 }
 
-/// An origin as browsers and native shells send it (RFC 6454 §6.2) in lower case, without a final slash; `null`; or `*`
-/// for any. Schemes other than those of the web may have an empty host.
+/// An origin as browsers and native shells send it (RFC 6454 §6.2) in lower case, without a final slash; the same with `*` as
+/// port, for any; `null`; or `*` for any origin. Schemes other than those of the web may have an empty host.
 pub(super) fn origin(text: &str) -> Option<String> {
     if text == "*" || text == "null" {
         return Some(text.to_owned());
@@ -251,8 +251,10 @@ pub(super) fn origin(text: &str) -> Option<String> {
     let host = host.strip_suffix('/').unwrap_or(host);
     let is_scheme = scheme.starts_with(|letter: char| letter.is_ascii_lowercase())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-    let is_plain =
-        !host.contains(|letter: char| "/?#@*".contains(letter) || letter.is_whitespace() || letter.is_control());
+    let is_plain = !host
+        .strip_suffix(":*")
+        .unwrap_or(host)
+        .contains(|letter: char| "/?#@*".contains(letter) || letter.is_whitespace() || letter.is_control());
     let is_web = ["http", "https", "ws", "wss", "ftp"].contains(&scheme);
     let has_valid_host = if is_web { has_host(&origin, &["http://", "https://"]) } else { true };
     (is_scheme && is_plain && has_valid_host).then(|| format!("{scheme}://{host}"))
@@ -308,6 +310,7 @@ mod tests {
             assert_eq!(origin(shell).as_deref(), Some(shell));
         }
         assert_eq!(origin("https://app.example/").as_deref(), Some("https://app.example"));
+        assert_eq!(origin("http://Localhost:*").as_deref(), Some("http://localhost:*"));
         for wrong in [
             "app.example",
             "https://",
@@ -317,6 +320,9 @@ mod tests {
             "wss://a",
             "https://a b",
             "https://*.a",
+            "https://*:*",
+            "https://:*",
+            "https://a:8*",
             "://a",
             "1a://b",
             "file:///home",

@@ -72,7 +72,7 @@ settings! {
     /// Web pages that may use the server.
     pub struct CorsSettings in "cors." {
         /// Origins allowed in addition to the server's own names and `client_url`, such as `https://app.example`,
-        /// `capacitor://localhost` or `null`; `"*"`: any, as with `--dev`. Pages of `"*"` and `null` get no credentials,
+        /// `http://localhost:*` (any port), `capacitor://localhost` or `null`; `"*"`: any, as with `--dev`. Pages of `"*"` and `null` get no credentials,
         /// and their cookies do not count.
         origins: Vec<String> = Vec::<String>::new(),
             list("an origin, such as https://app.example or capacitor://localhost, null, or *", origin);

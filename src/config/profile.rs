@@ -2,12 +2,16 @@
 //! nothing but them. They give up what is stricter by default, so they are for loopback addresses, unless other settings
 //! replace theirs.
 
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use toml::Value;
 
 use super::error::SettingSource;
 use super::raw::RawSettings;
+
+/// Origins of pages on this machine, also of those that are opened from a file.
+const LOCAL_PAGES: [&str; 4] = ["http://localhost:*", "http://127.0.0.1:*", "http://[::1]:*", "null"];
 
 /// One of the five protocol documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,20 +84,43 @@ impl ProtocolProfile {
         let source = SettingSource::Profile(self.number());
         let listen = ["127.0.0.1", "[::1]"].map(|host| format!("{host}:{}", self.port()));
         raw.put("listen", listen.to_vec(), source.clone());
-        // Pages of any origin; for meetings that of the client alone.
-        if self != Self::Meetings {
-            raw.put("cors.origins", vec!["*"], source.clone());
+        match self {
+            // That of the client alone.
+            Self::Meetings => {}
+            // Pages on this machine: the document has tokens in cookies, which do not count while any page may connect.
+            Self::CamelChat => raw.put("cors.origins", LOCAL_PAGES.to_vec(), source.clone()),
+            _ => raw.put("cors.origins", vec!["*"], source.clone()),
         }
         for (key, value) in self.values() {
             raw.put(key, value, source.clone());
         }
     }
 
-    /// Accepts tokens as the document prints them, without checking their signature, unless there is a key to check it with.
-    pub(super) fn put_verification(self, raw: &mut RawSettings) {
+    /// Adds what depends on other settings.
+    pub(super) fn put_dependent(self, raw: &mut RawSettings) {
+        let source = SettingSource::Profile(self.number());
         let keys = ["auth.secret", "auth.public_keys", "auth.jwks_file", "auth.verify"];
-        if self != Self::Meetings && !keys.iter().any(|key| raw.is_explicit(key)) {
-            raw.put("auth.verify", "none", SettingSource::Profile(self.number()));
+        match self {
+            Self::Meetings if can_have_media_server(raw) => {
+                raw.put("media.mode", "auto", source.clone());
+                raw.put("media.udp_port", 0, source);
+            }
+            Self::Meetings => {}
+            // Tokens as the document prints them, without checking their signature, unless there is a key to check it with.
+            _ if !keys.iter().any(|key| raw.is_explicit(key)) => raw.put("auth.verify", "none", source),
+            _ => {}
         }
     }
+}
+
+/// Whether the settings of a media server are left to the profile, and an address of it is known.
+fn can_have_media_server(raw: &RawSettings) -> bool {
+    let settings = ["media.mode", "media.server", "media.udp_port", "media.announced", "redis.url"];
+    let listen = &raw.given("listen").value;
+    let addresses = listen.as_array().map_or(std::slice::from_ref(listen), Vec::as_slice);
+    let is_known = |address: &Value| {
+        let at = address.as_str().and_then(|text| text.parse::<SocketAddr>().ok());
+        at.is_some_and(|at| !at.ip().is_unspecified())
+    };
+    addresses.iter().any(is_known) && !settings.iter().any(|key| raw.is_explicit(key))
 }

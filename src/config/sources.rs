@@ -148,7 +148,7 @@ impl SettingSources {
         put_own_variables(&mut raw, keys, &self.environment);
         put_flags(&mut raw, keys, &self.flags);
         if let Some(profile) = self.profile {
-            profile.put_verification(&mut raw);
+            profile.put_dependent(&mut raw);
         }
         // A token whose signature does not count need not have an end either.
         if raw.given("auth.verify").value.as_str() == Some("none") && !raw.is_explicit("auth.require_exp") {

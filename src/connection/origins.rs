@@ -43,7 +43,7 @@ pub struct Addressed<'h> {
 pub struct Origins {
     /// All origins, without credentials.
     pub any: bool,
-    /// Allowed origins, as browsers send them.
+    /// Allowed origins, as browsers send them, or with `*` as port for any.
     pub allowed: Vec<String>,
     /// Host names and addresses of this server, without port, in lower case. Those of loopback need not be listed.
     pub names: Vec<String>,
@@ -127,9 +127,14 @@ fn without_default_port<'a>(scheme: &str, authority: &'a str) -> &'a str {
     authority.strip_suffix(port).unwrap_or(authority)
 }
 
+/// Whether an allowed origin covers the one of a page. `:*` stands for any port.
 fn is_same(allowed: &str, origin: &str) -> bool {
     match (split(allowed), split(origin)) {
         (Some((scheme, authority)), Some((other_scheme, other_authority))) => {
+            let (authority, other_authority) = match authority.strip_suffix(":*") {
+                Some(host) => (host, host_name(other_authority)),
+                None => (authority, other_authority),
+            };
             scheme.eq_ignore_ascii_case(other_scheme) && authority.eq_ignore_ascii_case(other_authority)
         }
         _ => allowed == origin,
@@ -223,6 +228,24 @@ mod tests {
         let header = "Origin: http://192.0.2.1:8090\r\n";
         assert_eq!(sender(&everywhere, "192.0.2.1:8090", false, header), Sender::TrustedPage);
         assert_eq!(sender(&everywhere, "evil.example", false, "Origin: http://evil.example\r\n"), Sender::ForeignPage);
+    }
+
+    #[test]
+    fn star_as_port_stands_for_any_port_of_that_host() {
+        let origins =
+            Origins { allowed: vec!["http://dev.example:*".to_owned(), "http://[::1]:*".to_owned()], ..origins() };
+        for (origin, expected) in [
+            ("http://dev.example", Sender::TrustedPage),
+            ("http://dev.example:3000", Sender::TrustedPage),
+            ("http://[::1]:5173", Sender::TrustedPage),
+            ("https://dev.example:3000", Sender::ForeignPage),
+            ("http://dev.example.evil.example:3000", Sender::ForeignPage),
+            ("http://dev.example:3000.evil.example", Sender::ForeignPage),
+            ("http://evil.example:*", Sender::ForeignPage),
+        ] {
+            let headers = format!("Origin: {origin}\r\n");
+            assert_eq!(sender(&origins, "chat.example", false, &headers), expected, "{origin}");
+        }
     }
 
     #[test]

@@ -53,13 +53,15 @@ await run({
     await client('ann', { query: {}, io: io2, extraHeaders: { Authorization: `Bearer ${token('ann')}` } });
   },
   async '04'() {
-    await withServer('004', { settings: ['cors.origins=https://chat.example'] }, async (on) => {
-      for (const Origin of [on.http, 'https://chat.example']) {
-        await client('ann', { on, query: {}, extraHeaders: { Cookie: `token=${token('ann')}`, Origin } });
-      }
-      // Nor is a cookie taken from pages of other sites.
-      await Sio.refusal(`${on.http}/chat`, { transports: ['websocket'], extraHeaders: { Cookie: `token=${token('ann')}`, Origin: 'https://evil.example' } });
-    });
+    const on = await server();
+    const cookie = { Cookie: `token=${token('ann')}` };
+    for (const Origin of [on.http, 'http://localhost:3000', 'http://127.0.0.1:5173']) {
+      await client('ann', { on, query: {}, extraHeaders: { ...cookie, Origin } });
+    }
+    // Nor is a cookie taken from pages of other sites.
+    for (const Origin of ['https://evil.example', 'http://localhost.evil.example:3000', 'null']) {
+      await Sio.refusal(`${on.http}/chat`, { transports: ['websocket'], extraHeaders: { ...cookie, Origin } });
+    }
   },
   async '05'() {
     const { room, one, two } = await pair();

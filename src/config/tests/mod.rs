@@ -310,8 +310,15 @@ fn profile_changes_defaults_only() {
         assert_eq!((settings.push.by_users, settings.monitoring.open), (profile == Push, profile == ColonChat));
         assert_eq!((settings.presence.details, settings.rooms.list_open), (profile == ColonChat, profile == Meetings));
         // A key is used once there is one.
+        assert_eq!(settings.media.is_embedded(), profile == Meetings, "{profile:?}");
+
         let keyed = SettingSources { profile: Some(profile), ..environment(&[("JWT_SECRET", "hush")]) };
         assert_eq!(load(keyed).unwrap().settings.auth.verify, Verify::Signature, "{profile:?}");
+    }
+    // Not where no address of a media server is known, or several servers share the calls.
+    for setting in ["listen=0.0.0.0:1", "redis.url=redis://127.0.0.1"] {
+        let meetings = SettingSources { profile: Some(Meetings), ..set(&[setting]) };
+        assert!(!load(meetings).unwrap().settings.media.is_embedded(), "{setting}");
     }
     let open = SettingSources { profile: Some(Push), ..set(&["listen=0.0.0.0:1"]) };
     assert!(refusal(open).contains("must be on loopback"));
