@@ -327,6 +327,9 @@ impl PendingCall {
         if let RestCall::Manage(managed) = &mut self.call {
             return managing::next_step(managed, &self.by, self.rounds, reply);
         }
+        if let RestCall::Revoke(revocation) = &self.call {
+            return revocation_step(&revocation.subject, self.rounds, reply);
+        }
         self.presence_step(reply).or_else(|reply| self.step(reply))
     }
 
@@ -362,8 +365,6 @@ impl PendingCall {
                 let op = Op::User(self.by.user_name(), UserOp::ListConnections);
                 return Ok(CallStep::Request((vec![op], None)));
             }
-            // A banned user need not have been a member.
-            (RestCall::Revoke(_), Err(_)) if self.rounds > 0 => Reply::Done,
             (_, reply) => reply?,
         };
         let reply = match self.step_of_named_connection(reply)? {
@@ -396,14 +397,6 @@ impl PendingCall {
                 let live = *list.first().ok_or_else(connection_not_found)?;
                 Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
             }
-            (RestCall::Revoke(revocation), Reply::Done) if self.rounds == 0 => Ok(match &revocation.subject {
-                // Once the ban holds: a removed client that joins again at once is refused. Of members that wait for their
-                // client no connection is left to be found.
-                Revoked::Member { room, user } => {
-                    CallStep::Request((vec![end_of_participation(room.clone(), user.clone())], None))
-                }
-                _ => CallStep::Answer(Reply::Done),
-            }),
             (_, Reply::Described(mut list)) => {
                 list.sort_unstable_by_key(|view| (view.connected_at, view.connection));
                 Ok(CallStep::Answer(Reply::Described(list)))
@@ -511,6 +504,20 @@ fn batch_step(batch: &mut Batch, reply: Result<Reply, Reject>) -> CallStep {
     batch.note(reply);
     let next = batch.next_push().map(|message| CallStep::Push(Box::new(message.clone())));
     next.unwrap_or(CallStep::Answer(Reply::Done))
+}
+
+/// The step after a revocation. A ban ends the participation of the user once it holds: a removed client that joins again at once
+/// is refused. Of members that wait for their client no connection is left to be found.
+fn revocation_step(subject: &Revoked, rounds: u8, reply: Result<Reply, Reject>) -> Result<CallStep, Reject> {
+    match subject {
+        Revoked::Member { room, user } if rounds == 0 => {
+            reply?;
+            Ok(CallStep::Request((vec![end_of_participation(room.clone(), user.clone())], None)))
+        }
+        // A banned user need not have been a member.
+        Revoked::Member { .. } => Ok(CallStep::Answer(Reply::Done)),
+        _ => reply.map(CallStep::Answer),
+    }
 }
 
 fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, room): (u16, &Name)) -> Op {
