@@ -6,6 +6,7 @@ pub mod engineio;
 pub mod http;
 pub mod json;
 pub mod jwt;
+pub mod msgpack;
 pub mod proxy;
 pub mod recovery;
 pub mod socketio;

@@ -65,6 +65,11 @@ settings! {
         /// Namespaces of the application, each a table `[socketio.namespaces."/game"]` with `mode = "app"` and perhaps `join` and
         /// `relay` ([socketio.md](socketio.md#namespaces-of-the-application)).
         namespaces: Vec<AppRules> = Vec::<String>::new(), namespaces;
+        /// Prefix of the channels in Redis by which `@socket.io/redis-emitter` acts on namespaces of the application, its option
+        /// `key`; `""`: none ([socketio.md](socketio.md#emitters)).
+        emitter_key: String = "socket.io", channel;
+        /// The channel in Redis by which managers of python-socketio act on them, their option `channel`; `""`: none.
+        emitter_channel: String = "socketio", channel;
     }
 }
 
@@ -194,6 +199,15 @@ settings! {
         /// Rooms without members whose messages Redis keeps; those without members for longest are removed first. 0: any
         /// number. A room with a few messages takes about 1.5 KB.
         resting_rooms: u64 = 1_000_000, limit(1_000_000_000);
+    }
+}
+
+/// A name of a channel, or the beginning of one, without the characters that patterns have.
+fn channel(value: &toml::Value) -> Checked<String> {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"*?[]^\\".contains(&byte);
+    match value.as_str() {
+        Some(text) if text.len() <= 64 && text.bytes().all(is_plain) => Ok(text.to_owned()),
+        _ => Err(Mismatch { part: None, expected: "at most 64 printable characters without * ? [ ] ^ \\".to_owned() }),
     }
 }
 

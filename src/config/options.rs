@@ -18,6 +18,7 @@ use crate::domain::monitoring::Load;
 use crate::domain::op::RoomRules;
 use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
+use crate::owner::redis::EmitterChannels;
 use crate::runtime::bridge;
 use crate::runtime::listener::{ListenAddress, ListenerPlan};
 use crate::runtime::media::MediaOptions;
@@ -203,6 +204,11 @@ impl Settings {
             prefix: self.redis.prefix.clone(),
             keep_messages: self.rooms.retention_messages,
             resting_rooms: self.redis.resting_rooms,
+            emitters: Box::new(EmitterChannels {
+                key: self.socketio.emitter_key.as_str().into(),
+                python: self.socketio.emitter_channel.as_str().into(),
+                namespaces: self.socketio.namespaces.iter().map(|rules| rules.namespace.clone()).collect(),
+            }),
         })
     }
 

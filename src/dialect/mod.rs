@@ -6,6 +6,7 @@
 pub mod camel;
 pub mod colon;
 pub mod decision;
+pub mod emitter;
 pub mod encoded_event;
 mod events;
 pub mod exposition;

@@ -76,6 +76,8 @@ pub struct AppOffset {
     pub start: u32,
     /// The number among the events of that shard.
     pub number: u64,
+    /// Tells which events of other programs came before it; 0 before the first one.
+    pub chain: u64,
 }
 
 impl AppOffset {
@@ -87,6 +89,7 @@ impl AppOffset {
             shard: parts.next()?.parse().ok()?,
             start: u32::from_str_radix(parts.next()?, 16).ok()?,
             number: parts.next()?.parse().ok()?,
+            chain: parts.next().map_or(Some(0), |chain| u64::from_str_radix(chain, 16).ok())?,
         };
         parts.next().is_none().then_some(offset)
     }
@@ -94,7 +97,8 @@ impl AppOffset {
 
 impl fmt::Display for AppOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}-{:x}-{}", self.node, self.shard, self.start, self.number)
+        write!(f, "{}-{}-{:x}-{}", self.node, self.shard, self.start, self.number)?;
+        if self.chain != 0 { write!(f, "-{:x}", self.chain) } else { Ok(()) }
     }
 }
 
@@ -240,9 +244,11 @@ mod tests {
 
     #[test]
     fn offset_comes_back_from_its_text() {
-        let offset = AppOffset { node: 65_535, shard: 7, start: 0xdead_beef, number: 1 << 60 };
-        assert_eq!(AppOffset::parse(&offset.to_string()), Some(offset));
-        for wrong in ["", "1", "1-2-3", "1-2-3-4-5", "a-2-3-4", "1-256-3-4", "1-2-3-"] {
+        let offset = AppOffset { node: 65_535, shard: 7, start: 0xdead_beef, number: 1 << 60, chain: 0 };
+        for offset in [offset, AppOffset { chain: u64::MAX, ..offset }] {
+            assert_eq!(AppOffset::parse(&offset.to_string()), Some(offset));
+        }
+        for wrong in ["", "1", "1-2-3", "1-2-3-4-5-6", "1-2-3-4-", "a-2-3-4", "1-256-3-4", "1-2-3-"] {
             assert_eq!(AppOffset::parse(wrong), None, "{wrong}");
         }
     }

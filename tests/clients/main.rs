@@ -6,6 +6,7 @@ mod browser_media;
 mod browser_socketio;
 mod conformance;
 mod dashboard_page;
+mod emitters;
 mod profiles;
 mod recovery;
 mod switchboard_js;

@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "jsonwebtoken",
             "memchr",
             "proxy_header",
+            "rmp",
             "serde",
             "serde_json",
             "simdutf8",

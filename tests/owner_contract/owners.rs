@@ -191,6 +191,7 @@ fn node(rules: &RoomRules, number: usize, seed: u64, server: &RedisServer) -> No
         rates: Default::default(),
         keep_messages: 0,
         resting_rooms: 0,
+        emitters: Default::default(),
     };
     let mut node = Node::new(server, settings, Arc::new(rules.clone()), seed + u64::from(number));
     node.set_state(Now::default(), RedisState::Ready, &mut Vec::new());

@@ -146,6 +146,7 @@ impl World {
                 rates: RATES,
                 keep_messages: 0,
                 resting_rooms: 0,
+                emitters: Default::default(),
             };
             Node::new(&server, settings, rules.clone(), node as u64)
         };

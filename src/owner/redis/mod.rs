@@ -58,6 +58,7 @@ use crate::owner::redis::rooms::commands::RoomCall;
 use crate::owner::redis::turn::{NodeState, OwnerTurn};
 use crate::owner::redis::users::{UserCall, UserPublication, Users};
 
+pub use cluster::emitters::EmitterChannels;
 pub use cluster::membership::NodeNumber;
 pub use hooks::decode_hook;
 pub use schema::KeySchema;
@@ -81,6 +82,8 @@ pub struct RedisSettings {
     pub keep_messages: u64,
     /// Rooms without members whose messages Redis keeps; 0: any number.
     pub resting_rooms: u64,
+    /// Channels by which other programs act on namespaces of the application.
+    pub emitters: EmitterChannels,
 }
 
 /// One node's part of the owner.
@@ -251,6 +254,9 @@ impl RedisOwner {
             // A publication of a room, about a user, or from another node.
             RedisEvent::Published { channel, body } => {
                 let mut turn = turn!(self, now, out);
+                if apps::emitted(&mut turn, &channel, &body) {
+                    return;
+                }
                 let room = turn.node.keys.room_of(&channel);
                 if body.starts_with(schema::USER_MESSAGE_START) {
                     match serde_json::from_slice::<UserPublication>(&body) {
@@ -278,8 +284,10 @@ impl RedisOwner {
                     None if channel == turn.node.keys.everyone() => {
                         self.revocations.subscribed(&mut turn);
                         apps::missed(&mut turn);
+                        apps::begin_chain(&mut turn);
                     }
-                    None => {}
+                    // Of emitters: what they published meanwhile is lost.
+                    None => apps::missed(&mut turn),
                 }
             }
             RedisEvent::State(state) => {

@@ -329,6 +329,11 @@ impl KeySchema {
         channel.windows(ROOM_MARK.len()).any(|part| part == ROOM_MARK)
     }
 
+    /// Whether a channel is a pattern of names: that of emitters, which ends with `*`. No other one does.
+    pub fn is_pattern(channel: &[u8]) -> bool {
+        channel.ends_with(b"*")
+    }
+
     fn tagged(&self, kind: &str, name: &str) -> Bytes {
         let mut key = format!("{}:{kind}:{{", self.prefix);
         for part in name.split_inclusive(['{', '}', '%']) {

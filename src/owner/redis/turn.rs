@@ -17,6 +17,7 @@ use crate::message::{Outgoing, Requester, ShardMessage, ShardNumber, ThreadMessa
 use crate::owner::redis::RedisSettings;
 use crate::owner::redis::calls::{CallPurpose, Calls, REPLY_MS};
 use crate::owner::redis::cluster::ClusterCall;
+use crate::owner::redis::cluster::emitters::Emitters;
 use crate::owner::redis::cluster::membership::{self, NodeLease};
 use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::deadlines::{Deadline, Deadlines};
@@ -49,14 +50,17 @@ pub(super) struct NodeState {
     pub(super) is_read_only: bool,
     /// Whether there has been a message about a namespace of the application.
     pub(super) has_apps: bool,
+    /// Other programs that act on namespaces of the application.
+    pub(super) emitters: Emitters,
     /// Buffer for encoding events; empty between uses.
     pub(super) encode_buffer: Vec<u8>,
 }
 
 impl NodeState {
     /// The state at the start, before Redis has answered.
-    pub(super) fn new(settings: RedisSettings, rules: Arc<RoomRules>, rng: Rng, seed: u64) -> Self {
+    pub(super) fn new(mut settings: RedisSettings, rules: Arc<RoomRules>, rng: Rng, seed: u64) -> Self {
         assert!(settings.shards > 0, "invariant: a node has shards");
+        let emitters = Emitters::new(std::mem::take(&mut settings.emitters));
         Self {
             keys: KeySchema::new(&settings.prefix),
             settings,
@@ -70,6 +74,7 @@ impl NodeState {
             redis: RedisState::Unreachable,
             is_read_only: false,
             has_apps: false,
+            emitters,
             encode_buffer: Vec::new(),
         }
     }

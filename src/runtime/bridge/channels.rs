@@ -208,7 +208,13 @@ impl SubscriptionLoop {
             (PushKind::Message | PushKind::SMessage, Some(Value::BulkString(body))) => {
                 let _ = self.events.send(RedisEvent::Published { channel, body: body.into() });
             }
-            (PushKind::Subscribe | PushKind::SSubscribe, _) if !self.probes.are_on(&channel) => {
+            // The pattern, the channel and the message.
+            (PushKind::PMessage, Some(Value::BulkString(channel))) => {
+                if let Some(Value::BulkString(body)) = data.next() {
+                    let _ = self.events.send(RedisEvent::Published { channel: channel.into(), body: body.into() });
+                }
+            }
+            (PushKind::Subscribe | PushKind::SSubscribe | PushKind::PSubscribe, _) if !self.probes.are_on(&channel) => {
                 let _ = self.events.send(RedisEvent::Subscribed(channel));
             }
             // The slot has moved to another server of the cluster.

@@ -104,12 +104,22 @@ impl RedisConnection {
     pub(super) async fn subscribe(&mut self, channels: &[Bytes]) -> RedisResult<()> {
         match self {
             _ if channels.is_empty() => Ok(()),
-            Self::Single(connection) => connection.subscribe(names(channels)).await,
+            Self::Single(connection) => {
+                let (patterns, channels) = names(channels);
+                if !channels.is_empty() {
+                    connection.subscribe(channels).await?;
+                }
+                match patterns.is_empty() {
+                    true => Ok(()),
+                    false => connection.psubscribe(patterns).await,
+                }
+            }
             Self::Cluster(connection) => {
                 for channel in channels {
-                    match KeySchema::is_sharded(channel) {
-                        true => connection.ssubscribe(&channel[..]).await?,
-                        false => connection.subscribe(&channel[..]).await?,
+                    match &channel[..] {
+                        name if KeySchema::is_sharded(name) => connection.ssubscribe(name).await?,
+                        name if KeySchema::is_pattern(name) => connection.psubscribe(name).await?,
+                        name => connection.subscribe(name).await?,
                     }
                 }
                 Ok(())
@@ -117,10 +127,11 @@ impl RedisConnection {
         }
     }
 
+    /// Unsubscribes from channels. No pattern is ever given up.
     pub(super) async fn unsubscribe(&mut self, channels: &[Bytes]) -> RedisResult<()> {
         match self {
             _ if channels.is_empty() => Ok(()),
-            Self::Single(connection) => connection.unsubscribe(names(channels)).await,
+            Self::Single(connection) => connection.unsubscribe(names(channels).1).await,
             Self::Cluster(connection) => {
                 for channel in channels {
                     match KeySchema::is_sharded(channel) {
@@ -151,6 +162,7 @@ pub(super) fn at(seed: ConnectionInfo, (host, port): Address) -> ConnectionInfo 
     seed.set_addr(address)
 }
 
-fn names(channels: &[Bytes]) -> Vec<&[u8]> {
-    channels.iter().map(|channel| &channel[..]).collect()
+/// The patterns among channels, and the others.
+fn names(channels: &[Bytes]) -> (Vec<&[u8]>, Vec<&[u8]>) {
+    channels.iter().map(|channel| &channel[..]).partition(|channel| KeySchema::is_pattern(channel))
 }

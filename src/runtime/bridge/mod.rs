@@ -50,7 +50,7 @@ use crate::base::rng::Rng;
 use crate::domain::op::RoomRules;
 use crate::domain::quota::Rates;
 use crate::message::BridgeMessage;
-use crate::owner::redis::{RedisOwner, RedisSettings};
+use crate::owner::redis::{EmitterChannels, RedisOwner, RedisSettings};
 use crate::runtime::bridge::bridge_loop::BridgeLoop;
 use crate::runtime::channel::{ChannelReceiver, ChannelSender};
 use crate::runtime::clock::Clock;
@@ -72,6 +72,8 @@ pub struct RedisOptions {
     pub keep_messages: u64,
     /// Rooms without members whose messages Redis keeps; 0: any number.
     pub resting_rooms: u64,
+    /// Channels by which other programs act on namespaces of the application.
+    pub emitters: Box<EmitterChannels>,
 }
 
 /// A running bridge.
@@ -103,6 +105,7 @@ impl ClaimedNode {
             rates,
             keep_messages: self.options.keep_messages,
             resting_rooms: self.options.resting_rooms,
+            emitters: *self.options.emitters,
         };
         let mut rng = Rng::from_entropy(entropy::seed()?);
         let seeds = [rng.next_u64(), rng.next_u64()];

@@ -154,7 +154,7 @@ mod tests {
     use crate::domain::app::{AppGiven, AppPacket};
 
     fn offset(number: u64) -> AppOffset {
-        AppOffset { node: 0, shard: 0, start: 1, number }
+        AppOffset { node: 0, shard: 0, start: 1, number, chain: 0 }
     }
 
     fn order(rooms: &[&str], act: AppAct) -> Arc<AppMessage> {

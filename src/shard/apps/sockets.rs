@@ -426,7 +426,7 @@ impl<'a> AppSockets<'a> {
     fn next_offset(&mut self) -> AppOffset {
         self.core.apps.last += 1;
         let (node, shard) = (self.core.options.node, self.core.number);
-        AppOffset { node, shard, start: self.core.apps.start, number: self.core.apps.last }
+        AppOffset { node, shard, start: self.core.apps.start, number: self.core.apps.last, chain: 0 }
     }
 
     /// A message for a hub of this shard.

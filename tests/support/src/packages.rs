@@ -65,6 +65,8 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
         "chat.mjs",
         "clients.mjs",
         "dialects.mjs",
+        "emitter.py",
+        "emitters.mjs",
         "own_cases.mjs",
         "recovery.mjs",
         "rolling.mjs",

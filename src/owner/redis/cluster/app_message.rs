@@ -162,7 +162,7 @@ mod tests {
             let target = AppTarget { rooms: names(&["a"]), except: names(&["s"]) };
             AppMessage::Order(AppOrder { namespace: "/game".into(), target, act })
         };
-        let offset = Some(AppOffset { node: 1, shard: 2, start: 3, number: 4 });
+        let offset = Some(AppOffset { node: 1, shard: 2, start: 3, number: 4, chain: 0 });
         let values = r#""e",{"_placeholder":true,"num":0}"#.into();
         let packet = AppPacket { values, attachments: vec![[1, 2].into()] };
         let asker = AppAsker { node: 1, shard: 0, number: 9 };

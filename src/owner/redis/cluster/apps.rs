@@ -5,6 +5,7 @@
 use crate::domain::app::{AppAckPart, AppAct, AppMessage, AppOrder};
 use crate::message::{AppShare, OwnerMessage, Placement, ShardMessage};
 use crate::owner::redis::cluster::app_message::WireApp;
+use crate::owner::redis::cluster::emitters::EMITTER_LOG;
 use crate::owner::redis::cluster::node_message::NodeMessage;
 use crate::owner::redis::turn::OwnerTurn;
 use crate::owner::redis::wire::json;
@@ -28,8 +29,37 @@ pub(in crate::owner::redis) fn publish(turn: &mut OwnerTurn<'_>, message: &AppMe
 /// A message of this or another node has come.
 pub(super) fn published(turn: &mut OwnerTurn<'_>, wire: WireApp) {
     match wire.message() {
+        Some(AppMessage::Order(mut order)) => {
+            turn.node.emitters.complete(&mut order);
+            accept(turn, AppMessage::Order(order));
+        }
         Some(message) => accept(turn, message),
         None => tracing::warn!("another node says of a namespace what is not understood"),
+    }
+}
+
+/// Another program may have published an act. Returns whether the channel is one of those for that.
+pub(in crate::owner::redis) fn emitted(turn: &mut OwnerTurn<'_>, channel: &[u8], body: &[u8]) -> bool {
+    match turn.node.emitters.read(channel, body) {
+        None => return false,
+        Some(Ok(None)) => {}
+        Some(Ok(Some(mut order))) => {
+            turn.node.emitters.place(&mut order, body);
+            accept(turn, AppMessage::Order(order));
+        }
+        Some(Err(reason)) => {
+            let channel = String::from_utf8_lossy(channel);
+            tracing::warn!(target: EMITTER_LOG, %channel, reason, "a publication of an emitter was refused");
+        }
+    }
+    true
+}
+
+/// This node gets the messages to all nodes from now on: what it does not know of emitters counts for no node any more.
+pub(in crate::owner::redis) fn begin_chain(turn: &mut OwnerTurn<'_>) {
+    if turn.node.emitters.are_there() {
+        let chain = turn.node.rng.next_u64().max(1);
+        turn.publish(turn.node.keys.everyone(), json(&NodeMessage::Chain(chain)));
     }
 }
 

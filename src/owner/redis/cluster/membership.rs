@@ -167,6 +167,8 @@ impl NodeMembership {
             let (own, everyone) = (turn.node.keys.node(turn.own_node()), turn.node.keys.everyone());
             turn.node.calls.commands.push(RedisCommand::Subscribe(own));
             turn.node.calls.commands.push(RedisCommand::Subscribe(everyone));
+            let emitters = turn.node.emitters.subscriptions();
+            turn.node.calls.commands.extend(emitters.into_iter().map(RedisCommand::Subscribe));
         }
         renew_soon(turn);
     }

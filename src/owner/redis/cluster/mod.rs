@@ -3,6 +3,7 @@
 
 mod app_message;
 pub(super) mod apps;
+pub(super) mod emitters;
 pub(super) mod enrolment;
 pub(super) mod membership;
 mod merge;

@@ -38,6 +38,9 @@ pub(super) enum NodeMessage {
     /// About a namespace of the application.
     #[serde(rename = "p")]
     App(WireApp),
+    /// Events of emitters are counted from here on; see [`crate::owner::redis::cluster::emitters`].
+    #[serde(rename = "c")]
+    Chain(u64),
 }
 
 /// A query that a node answers for itself.

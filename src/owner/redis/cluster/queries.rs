@@ -228,6 +228,7 @@ impl ClusterQueries {
             Ok(NodeMessage::Here(node)) => membership::node_started(turn, node),
             Ok(NodeMessage::Gone(node)) => membership::node_stopped(turn, node),
             Ok(NodeMessage::App(message)) => apps::published(turn, message),
+            Ok(NodeMessage::Chain(chain)) => turn.node.emitters.begin(chain),
             Err(error) => tracing::warn!(%error, "another node says what is not understood"),
         }
     }
