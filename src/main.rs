@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -86,8 +86,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
     loaded.check_serve().map_err(|error| error.to_string())?;
     abort_on_panic();
     let settings = &loaded.settings;
-    let files: Vec<PathBuf> = settings.auth.public_keys.clone();
-    let keys = KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?;
+    let keys = KeyFiles::read(settings.key_plan())?;
     let tls = settings.tls.options().map(TlsFiles::read).transpose()?;
     let connections = connections_allowed();
     let server = server::start(server::Plan {

@@ -310,6 +310,9 @@ pub enum ShardMessage {
     RedisState(redis::RedisState),
     /// Change of the keys that verify tokens.
     Keys(Arc<Verifier>),
+    /// A request to the issuer of this index has ended that began then (monotonic milliseconds), and so have those before it;
+    /// its keys came before. `None`: other issuers are in force.
+    KeysFetched(Option<(usize, u64)>),
     /// Change of the filters of the log.
     LogFilter(LogFilterChange),
     /// Change of the list of revocations; every shard has all of it.

@@ -283,3 +283,21 @@ pub const ACK_CALLS: usize = 1_024;
 
 /// Bytes of the acknowledgements of one event.
 pub const ACKS_BYTES: usize = 4 << 20;
+
+/// Longest time that a request for an issuer's keys takes, in milliseconds.
+pub const KEY_FETCH_MS: u64 = 5_000;
+
+/// Shortest pause before a request for keys that a token names and that are not known, in milliseconds.
+pub const KEY_FETCH_PAUSE_MS: u64 = 1_000;
+
+/// Longest such pause, which comes after several requests that brought no other keys.
+pub const KEY_FETCH_PAUSE_MAX_MS: u64 = 8_000;
+
+/// Longest time that a client may wait for keys, in milliseconds: a request that is under way, the pause and the next request.
+pub const KEY_WAIT_MS: u64 = 2 * KEY_FETCH_MS + KEY_FETCH_PAUSE_MAX_MS;
+
+/// Clients of a shard that wait for keys.
+pub const KEY_WAITS: usize = 512;
+
+/// Bytes of what a client that waits for keys has sent to a namespace.
+pub const KEY_WAIT_BYTES: usize = 20 << 10;

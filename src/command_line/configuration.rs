@@ -60,8 +60,6 @@ pub fn configuration(
 pub(super) fn check_files(loaded: &Loaded) -> Result<(), String> {
     loaded.check_serve().map_err(|error| error.to_string())?;
     let settings = &loaded.settings;
-    let keys =
-        KeyFiles::read(settings.verifier_options(), &settings.auth.public_keys, settings.auth.jwks_file.clone())?;
-    keys.verifier()?;
+    KeyFiles::read(settings.key_plan())?.verifier()?;
     settings.tls.options().map(TlsFiles::read).transpose().map(drop)
 }

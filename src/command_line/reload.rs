@@ -1,6 +1,6 @@
 //! Settings that are read again: by the running server, and by the command `reload` before it asks the server to do so.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
@@ -34,10 +34,9 @@ impl SettingsReader for RunningSettings {
         let loaded = self.arguments.load(move |_| secret)?;
         loaded.check_serve().map_err(|error| error.to_string())?;
         let settings = self.in_force.settings.adopt(&loaded.settings);
-        let files: Vec<PathBuf> = settings.auth.public_keys.clone();
         let reloaded = Reloaded {
             options: self.arguments.options(&settings, self.connections),
-            keys: KeyFiles::read(settings.verifier_options(), &files, settings.auth.jwks_file.clone())?,
+            keys: KeyFiles::read(settings.key_plan())?,
             tls: settings.tls.options(),
             drain: Duration::from_secs(settings.drain.seconds),
         };

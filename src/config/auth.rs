@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 
-use super::kinds::{Secret, Shaped, algorithms, list, one_of, path, secret, text, truth};
+use super::issuers::issuers;
+use super::kinds::{Secret, Shaped, algorithms, list, one_of, path, secret, text, truth, whole};
 use super::raw::settings;
+use crate::runtime::key_files::IssuerPlan;
 
 /// Whether a token's signature is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,13 @@ settings! {
         public_keys: Vec<PathBuf> = Vec::<String>::new(), list("the path of a PEM file", pem_file);
         /// JWKS file with public keys; read again when it changes.
         jwks_file: Option<PathBuf> = "", path;
+        /// Issuers with keys, audience and names of claims of their own, each a table `[[auth.issuers]]` with `issuer`, one of
+        /// `jwks_url`, `jwks_file` and `public_keys`, and perhaps `audience` and `claims` ([guide.md](guide.md#issuers)).
+        issuers: Vec<IssuerPlan> = Vec::<String>::new(), issuers;
+        /// Time after that the keys at a `jwks_url` are fetched again, in seconds.
+        jwks_refresh_seconds: u64 = 300, whole(10, 86_400);
+        /// Whether keys may be fetched from addresses of this machine and of private networks, there also by `http`.
+        jwks_allow_private: bool = false, truth;
         /// Accepted signature algorithms; empty: all that fit the keys.
         algorithms: Vec<Algorithm> = Vec::<String>::new(), algorithms;
         /// Accepted values of `aud`, of which a token must have one (as a text or in a list); empty: not checked.
@@ -73,7 +82,7 @@ fn not_empty(text: &str) -> Option<String> {
 impl AuthSettings {
     /// Whether tokens can be verified, or need not be.
     pub fn has_key(&self) -> bool {
-        self.has_secret() || self.has_public_key() || self.verify == Verify::None
+        self.has_secret() || self.has_public_key() || !self.issuers.is_empty() || self.verify == Verify::None
     }
 
     /// Whether a shared secret is configured.
@@ -89,11 +98,12 @@ impl AuthSettings {
     /// The accepted algorithms: those configured, or all that fit the keys. HS algorithms need the secret, all others a
     /// public key.
     pub fn accepted_algorithms(&self) -> Vec<Algorithm> {
+        let has_public_key = self.has_public_key() || !self.issuers.is_empty();
         let families = [
             (AlgorithmFamily::Hmac, self.has_secret()),
-            (AlgorithmFamily::Rsa, self.has_public_key()),
-            (AlgorithmFamily::Ec, self.has_public_key()),
-            (AlgorithmFamily::Ed, self.has_public_key()),
+            (AlgorithmFamily::Rsa, has_public_key),
+            (AlgorithmFamily::Ec, has_public_key),
+            (AlgorithmFamily::Ed, has_public_key),
         ];
         let fitting = families.iter().filter(|(_, has_key)| *has_key);
         fitting

@@ -9,6 +9,7 @@ mod apps;
 mod auth;
 mod error;
 mod hooks;
+mod issuers;
 mod kinds;
 mod limits;
 mod listen;

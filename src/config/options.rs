@@ -1,6 +1,7 @@
 //! Conversion of the checked settings to the options of each layer.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{CreateOnJoin, DefaultNotices, ListenerSettings, MediaMode, Settings, Verify};
 use crate::base::limits;
@@ -20,6 +21,7 @@ use crate::domain::policy::Openness;
 use crate::domain::quota::{AttemptRules, BudgetRules, Rates};
 use crate::owner::redis::EmitterChannels;
 use crate::runtime::bridge;
+use crate::runtime::key_files::{KeyFetching, KeyPlan};
 use crate::runtime::listener::{ListenAddress, ListenerPlan};
 use crate::runtime::media::MediaOptions;
 use crate::runtime::storage::{self, StorageLocation};
@@ -108,7 +110,7 @@ impl Settings {
             subprotocols: self.websocket.subprotocols.clone(),
             lost_log_lines: || 0,
             process: Default::default,
-            refused_files: || "",
+            refused_files: String::new,
             client_url: self.client_url.first().cloned(),
             token_carriers: TokenCarriers { query: self.auth.query_token, cookie: self.auth.cookie },
             has_media_server: self.media.is_embedded(),
@@ -232,6 +234,20 @@ impl Settings {
             may_lack_keys: self.auth.guests && !self.auth.has_key(),
             leeway_s: limits::TOKEN_LEEWAY_S,
             ..VerifierOptions::default()
+        }
+    }
+
+    /// Where the keys are that verify tokens.
+    pub fn key_plan(&self) -> KeyPlan {
+        KeyPlan {
+            options: self.verifier_options(),
+            public_keys: self.auth.public_keys.clone(),
+            jwks_file: self.auth.jwks_file.clone(),
+            issuers: self.auth.issuers.clone(),
+            fetching: KeyFetching {
+                refresh: Duration::from_secs(self.auth.jwks_refresh_seconds),
+                allow_private: self.auth.jwks_allow_private,
+            },
         }
     }
 

@@ -8,6 +8,7 @@ use super::auth::Verify;
 use super::error::{ConfigError, Problem, SettingSource};
 use super::raw::RawSettings;
 use crate::runtime::bridge::RedisAddress;
+use crate::runtime::key_files::{IssuerPlan, KeySetPlace};
 use crate::runtime::listener::ListenAddress;
 use crate::shard::ListenerRoles;
 
@@ -35,10 +36,10 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
         problems.push(Problem::other(Some(raw.source("webhooks.endpoints")), message));
     }
     let auth = &settings.auth;
-    let has_real_key = auth.has_secret() || auth.has_public_key();
+    let has_real_key = auth.has_secret() || auth.has_public_key() || !auth.issuers.is_empty();
     if has_real_key && auth.accepted_algorithms().is_empty() {
         let message = "auth.algorithms: none of them fits the keys given: HS algorithms need \
-                       auth.secret, all others auth.public_keys or auth.jwks_file";
+                       auth.secret, all others auth.public_keys, auth.jwks_file or auth.issuers";
         problems.push(Problem::other(Some(raw.source("auth.algorithms")), message));
     }
     if settings.media_options().is_some_and(|media| media.sockets.is_empty()) {
@@ -50,6 +51,11 @@ pub(super) fn problems(settings: &Settings, raw: &RawSettings) -> Vec<Problem> {
         let message = "media.server: with redis.url only \"external\" is possible: the embedded media server serves the \
                        calls of one server";
         problems.push(Problem::other(Some(raw.source("media.server")), message));
+    }
+    if !auth.jwks_allow_private && plain_urls(settings).is_some() {
+        let message = "auth.issuers: jwks_url must begin with https:// (or auth.jwks_allow_private be true, for an issuer in \
+                       a private network)";
+        problems.push(Problem::other(Some(raw.source("auth.issuers")), message));
     }
     let turn = &settings.turn;
     let has_password = turn.username.is_some() && turn.credential.is_some();
@@ -91,6 +97,14 @@ fn exposed(settings: &Settings) -> Option<ListenAddress> {
     })
 }
 
+/// A warning about keys that are fetched by `http`.
+fn plain_urls(settings: &Settings) -> Option<String> {
+    let is_plain =
+        |issuer: &&IssuerPlan| matches!(&issuer.set, Some(KeySetPlace::Url(url)) if !url.starts_with("https:"));
+    let issuer = settings.auth.issuers.iter().find(is_plain)?;
+    Some(format!("the keys of {} are fetched by http: others on the way can replace them", issuer.options.issuer))
+}
+
 /// The size of the shortest secret that verifies tokens, and its key.
 fn shortest_secret(settings: &Settings) -> Option<(usize, &'static str)> {
     let auth = &settings.auth;
@@ -114,6 +128,14 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
         let text = "without it, tokens that the issuer has made for other services are accepted here, those of their \
                     admins, too";
         warn("auth.audience", text.to_owned());
+    }
+    for issuer in auth.issuers.iter().filter(|issuer| issuer.options.audience.is_empty()) {
+        let name = &issuer.options.issuer;
+        let text = format!("without audience, tokens that {name} has made for other services are accepted here");
+        warn("auth.issuers", text);
+    }
+    if let Some(problem) = plain_urls(settings) {
+        warn("auth.issuers", problem);
     }
     if let Some(address) = exposed(settings).filter(|_| settings.dev) {
         let text = format!("{address} can be reached by others, and --dev admits guests and pages of any origin");
@@ -192,6 +214,7 @@ pub(super) fn check_serve(settings: &Settings) -> Result<(), ConfigError> {
         SWITCHBOARD_AUTH__SECRET\n  \
         auth.public_keys  PEM files with public keys\n  \
         auth.jwks_file    a JWKS file with public keys\n  \
+        auth.issuers      issuers, such as Keycloak, with the address of their keys\n  \
         auth.guests       true: clients of /ws and /api/rooms need no token\n\
         or, to try things out on this machine alone: switchboard serve --dev";
     Err(Problem::other(None::<SettingSource>, message).into())

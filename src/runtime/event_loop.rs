@@ -24,6 +24,7 @@ use crate::runtime::channel::{ChannelItem, ChannelReceiver, ChannelSender, Conne
 use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::decisions::DecisionThreads;
+use crate::runtime::fetched_keys::KeyService;
 use crate::runtime::listener::ListenSocket;
 use crate::runtime::media::MediaThread;
 use crate::runtime::sockets::{FIRST_SLOT, ReadOutcome, SecuredStream, Sockets, turn_away};
@@ -69,6 +70,8 @@ pub(super) struct LoopResources {
     pub(super) media: Option<MediaThread>,
     /// The threads that ask the application, if there are any.
     pub(super) hooks: Option<DecisionThreads>,
+    /// The keys that verify tokens.
+    pub(super) keys: KeyService,
 }
 
 impl LoopResources {
@@ -78,9 +81,10 @@ impl LoopResources {
         (channels, bridge, permits): (&Arc<[ChannelSender]>, &Option<ChannelSender<BridgeMessage>>, &ConnectionPermits),
         media: Option<MediaThread>,
         hooks: Option<DecisionThreads>,
+        keys: &KeyService,
     ) -> Self {
         let (channels, bridge, permits) = (channels.clone(), bridge.clone(), permits.clone());
-        Self { clock, channels, bridge, permits, media, hooks }
+        Self { clock, channels, bridge, permits, media, hooks, keys: keys.clone() }
     }
 }
 
@@ -115,6 +119,7 @@ pub(super) struct EventLoop {
     media: Option<MediaThread>,
     storage: Option<StorageHandle>,
     hooks: Option<DecisionThreads>,
+    keys: KeyService,
     shard: Shard,
 }
 
@@ -129,7 +134,7 @@ impl EventLoop {
         inbox: ChannelReceiver,
         storage: Option<StorageHandle>,
         shard: Shard,
-        LoopResources { clock, channels, bridge, permits, media, hooks }: LoopResources,
+        LoopResources { clock, channels, bridge, permits, media, hooks, keys }: LoopResources,
     ) -> io::Result<Self> {
         if listeners.len() >= FIRST_SLOT {
             return Err(io::Error::other(format!("{} addresses to listen on are too many", listeners.len())));
@@ -153,6 +158,7 @@ impl EventLoop {
             media,
             storage,
             hooks,
+            keys,
             shard,
         })
     }
@@ -278,8 +284,9 @@ impl EventLoop {
         }
     }
 
-    /// Has the threads of the hooks ask the shard's questions; those for which there is no room fail in the next turn.
+    /// Has issuers asked for keys, and the threads of the hooks ask the shard's questions; those for which there is no room fail in the next turn.
     fn ask_application(&mut self) {
+        self.shard.key_wishes().for_each(|issuer| self.keys.wish(issuer));
         let Some(hooks) = &self.hooks else { return };
         let refused: Vec<_> = self.shard.questions().filter_map(|call| hooks.submit(call).err()).collect();
         for call in refused {

@@ -8,6 +8,7 @@ mod connection_permits;
 pub mod decisions;
 pub mod entropy;
 mod event_loop;
+mod fetched_keys;
 pub mod key_files;
 pub mod listener;
 pub mod log_writer;

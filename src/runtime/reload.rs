@@ -38,8 +38,10 @@ pub(in crate::runtime) enum RefusedFiles {
     Settings = 1,
     /// Certificates and their keys.
     Tls = 2,
-    /// The JWKS file.
+    /// The JWKS files.
     Keys = 4,
+    /// Keys that are fetched from an issuer.
+    FetchedKeys = 8,
 }
 
 static REFUSED: AtomicU8 = AtomicU8::new(0);
@@ -55,16 +57,18 @@ pub(in crate::runtime) fn note(files: RefusedFiles, is_refused: bool) {
 }
 
 /// Files that are refused at present, by name; empty if there are none.
-pub(in crate::runtime) fn refused() -> &'static str {
-    const NAMES: [&str; 8] = [
-        "",
-        "the settings",
-        "the files of TLS",
-        "the settings and the files of TLS",
-        "the JWKS file",
-        "the settings and the JWKS file",
-        "the files of TLS and the JWKS file",
-        "the settings, the files of TLS and the JWKS file",
+pub(in crate::runtime) fn refused() -> String {
+    const NAMES: [(RefusedFiles, &str); 4] = [
+        (RefusedFiles::Settings, "the settings"),
+        (RefusedFiles::Tls, "the files of TLS"),
+        (RefusedFiles::Keys, "the JWKS file"),
+        (RefusedFiles::FetchedKeys, "the keys at a jwks_url (auth.issuers)"),
     ];
-    NAMES[usize::from(REFUSED.load(Ordering::Relaxed) & 7)]
+    let refused = REFUSED.load(Ordering::Relaxed);
+    let names: Vec<&str> =
+        NAMES.iter().filter(|(files, _)| refused & *files as u8 != 0).map(|(_, name)| *name).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }

@@ -25,6 +25,7 @@ use crate::runtime::clock::Clock;
 use crate::runtime::connection_permits::ConnectionPermits;
 use crate::runtime::decisions::DecisionThreads;
 use crate::runtime::event_loop::{EventLoop, LoopResources, RoleListener, WAKER};
+use crate::runtime::fetched_keys::KeyService;
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::listener::ListenerPlan;
 use crate::runtime::media::{MediaOptions, PreparedMedia};
@@ -67,7 +68,7 @@ pub struct Plan {
 pub struct Server {
     /// The listeners, with the addresses they have got.
     pub listeners: Vec<ListenerPlan>,
-    keys: KeyFiles,
+    keys: KeyService,
     tls: Option<TlsFiles>,
     settings: Option<Box<dyn SettingsReader>>,
     options: Arc<Options>,
@@ -157,10 +158,11 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let permits = ConnectionPermits::new(options.connections);
     let media = media.map(|media| media.with(channels.clone()));
     let hooks = DecisionThreads::start(&decisions, clock, &channels)?;
-    let resources = LoopResources::new(clock, (&channels, &bridge, &permits), media, hooks);
+    let keys = KeyService::start(plan.keys, clock, channels.clone())?;
+    let resources = LoopResources::new(clock, (&channels, &bridge, &permits), media, hooks, &keys);
     let counts = (&undrained, &connections);
     let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
-    let (keys, tls, settings, drain) = (plan.keys, plan.tls, plan.settings, plan.drain);
+    let (tls, settings, drain) = (plan.tls, plan.settings, plan.drain);
     Ok(Server {
         listeners: bound,
         keys,
@@ -466,7 +468,7 @@ impl Server {
                     if memory_trim.is_due(connections) {
                         allocator::trim();
                     }
-                    self.reread_keys();
+                    self.keys.reread();
                     self.tls.iter_mut().for_each(TlsFiles::reread_changed);
                     log_writer::report_dropped_lines();
                     if self.shards.iter().any(JoinHandle::is_finished) {
@@ -504,7 +506,7 @@ impl Server {
         Reloaded { options, keys, tls, drain }: Reloaded,
         reader: &mut dyn SettingsReader,
     ) -> Result<(), String> {
-        let verifier = keys.verifier()?;
+        keys.verifier()?;
         if let (Some(files), Some(options)) = (&mut self.tls, tls) {
             files.replace(options)?;
         }
@@ -533,17 +535,8 @@ impl Server {
             bridge.send(BridgeMessage::Rules(options.rules.clone(), options.allowances.rates));
         }
         self.permits.set_max(options.connections);
-        (self.options, self.keys, self.drain) = (options, keys, drain);
-        self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
-        reload::note(RefusedFiles::Keys, false);
-        Ok(())
-    }
-
-    /// Gives the shards the keys of the JWKS file, if it has changed.
-    fn reread_keys(&mut self) {
-        if let Some(verifier) = self.keys.reread() {
-            self.send_to_shards(|| ShardMessage::Keys(verifier.clone()));
-        }
+        (self.options, self.drain) = (options, drain);
+        self.keys.replace(keys)
     }
 
     fn shut_down(self) -> Result<(), String> {

@@ -27,6 +27,7 @@ use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
 use crate::shard::grants::Granting;
 use crate::shard::http::calls::host_key;
+use crate::shard::key_waits::{KeyResume, KeyWaiter, KeyWaiting};
 use crate::shard::log::Logging;
 use crate::shard::media::MediaCalls;
 use crate::shard::peers::Peers;
@@ -336,7 +337,19 @@ impl<'a> Commands<'a> {
         Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
     }
 
-    fn renew_token(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, token: &str) -> Result<(), Reject> {
+    /// Puts a new token of a peer in force, at once or when its issuer's keys are known.
+    pub(super) fn renew_token(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        id: RequestRef<'_>,
+        token: &str,
+    ) -> Result<(), Reject> {
+        let waiter = KeyWaiter::Renewal(self.core.net.id_of(peer));
+        let resume = || KeyResume::Renewal { id: id.to_owned(), token: token.into() };
+        if KeyWaiting::on(self.core).must_wait(now, token, waiter, resume) {
+            return Ok(());
+        }
         let address = self.core.net.address_of(peer);
         let (identity, expires_at) = self.core.verify(token, address, now).inspect_err(|reject| {
             self.core.count_refusal(now, address, reject, RefusalCause::of(reject));

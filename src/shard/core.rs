@@ -36,6 +36,7 @@ use crate::shard::channels::Channels;
 use crate::shard::decisions::Questions;
 use crate::shard::drain::Drain;
 use crate::shard::grants;
+use crate::shard::key_waits::KeyWaits;
 use crate::shard::makers::Makers;
 use crate::shard::making_room::Idlest;
 use crate::shard::media::MediaCallers;
@@ -88,6 +89,8 @@ pub(super) struct Core {
     pub(super) apps: Apps,
     /// Questions to the application.
     pub(super) questions: Questions,
+    /// Clients that wait for keys of issuers.
+    pub(super) key_waits: KeyWaits,
 }
 
 impl Core {
@@ -110,6 +113,7 @@ impl Core {
         Self {
             apps,
             questions,
+            key_waits: KeyWaits::default(),
             number,
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),

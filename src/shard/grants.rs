@@ -18,6 +18,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::domain::revocation::Revoked;
 use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
+use crate::shard::key_waits::KeyWaiting;
 
 /// The room that a command acts in, and what has to be granted. A join is checked when its own token has been read.
 fn need_of<'a>(command: &'a Command<'_>) -> Option<(&'a str, GrantAction)> {
@@ -164,6 +165,8 @@ impl<'a> Granting<'a> {
     pub(super) fn subscribe(&mut self, now: Now, peer: PeerKey, room: &str, token: &str) -> Result<(), Reject> {
         let by = self.core.net.identity(peer)?;
         let address = self.core.net.address_of(peer);
+        // A join does not wait for the keys of an issuer; the next one finds them.
+        KeyWaiting::on(self.core).ask_for_key(token);
         let claims = self.core.claims(token, address, now).inspect_err(|reject| {
             self.core.count_refusal(now, address, reject, RefusalCause::of(reject));
         })?;

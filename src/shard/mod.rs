@@ -22,6 +22,7 @@ mod engineio_sockets;
 mod flush;
 mod grants;
 mod http;
+mod key_waits;
 mod log;
 mod makers;
 mod making_room;
@@ -231,6 +232,11 @@ impl Shard {
     /// Takes the questions for the application.
     pub fn questions(&mut self) -> std::vec::Drain<'_, DecisionCall> {
         self.core.questions.take_calls()
+    }
+
+    /// Takes the issuers that are to be asked for their keys.
+    pub fn key_wishes(&mut self) -> std::vec::Drain<'_, usize> {
+        self.core.key_waits.take_wishes()
     }
 
     /// Takes the messages for other shards.

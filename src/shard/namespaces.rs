@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::base::Name;
 use crate::base::handle::{PeerKey, SessionSlot, Slot, SocketIoSlot};
 use crate::base::ids::{SLOTS_MAX, is_name, random_word};
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::codec::engineio::{self, Version};
 use crate::codec::http::{RequestHead, query_value};
@@ -28,6 +29,7 @@ use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
 use crate::shard::grants::Granting;
+use crate::shard::key_waits::{KeyResume, KeyWaiter, KeyWaiting};
 use crate::shard::metrics::Metering;
 use crate::shard::peers::{Departing, Peers};
 use crate::shard::presence::online::OnlineUsers;
@@ -175,6 +177,11 @@ impl<'a> Namespacing<'a> {
         let token = if comes_first { earlier } else { fields.token.as_deref().or(earlier) };
         let socket = handshake.and_then(|handshake| handshake.socket.clone());
         let (token, address) = (token.map(str::to_owned), self.core.net.sessions.remotes.address(at));
+        if let Some(token) = &token
+            && self.waits_for_keys(now, (at, space), token, payload, query)
+        {
+            return Ok(());
+        }
         let is_app = self.is_app(space);
         let (identity, expires_at) = match token {
             Some(token) => self.core.verify(&token, address, now)?,
@@ -207,6 +214,21 @@ impl<'a> Namespacing<'a> {
         let op = UserOp::Attach { connection, by: identity.clone(), socket };
         self.core.send(request, Op::User(identity.user_name(), op));
         Ok(())
+    }
+
+    /// Whether a client that connects has to wait for the keys of its token's issuer.
+    fn waits_for_keys(
+        &mut self,
+        now: Now,
+        (at, space): (SessionSlot, NamespaceIndex),
+        token: &str,
+        payload: Option<&str>,
+        query: Option<&str>,
+    ) -> bool {
+        let link = self.core.net.link_of(at);
+        let resume = || KeyResume::Connect { link, payload: payload.map(Into::into), query: query.map(Into::into) };
+        payload.map_or(0, str::len) + query.map_or(0, str::len) <= limits::KEY_WAIT_BYTES
+            && KeyWaiting::on(self.core).must_wait(now, token, KeyWaiter::Connect(at, space), resume)
     }
 
     fn is_app(&self, space: NamespaceIndex) -> bool {

@@ -57,7 +57,7 @@ pub struct Options {
     /// Hooks that decide.
     pub decisions: Decisions,
     /// Files that were changed and are refused, by name; empty if there are none.
-    pub refused_files: fn() -> &'static str,
+    pub refused_files: fn() -> String,
     /// Rate limit of a connection's signaling messages.
     pub signals: SignalRate,
     /// WebSocket heartbeats.

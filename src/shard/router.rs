@@ -19,6 +19,7 @@ use crate::shard::drain::Draining;
 use crate::shard::engineio_sockets::EngineIoSockets;
 use crate::shard::http::HttpRequests;
 use crate::shard::http::answer::RestAnswers;
+use crate::shard::key_waits::KeyWaiting;
 use crate::shard::making_room::MakingRoom;
 use crate::shard::peers::{Departing, Peers};
 use crate::shard::presence::PresenceFeed;
@@ -112,6 +113,7 @@ impl<'a> Router<'a> {
             net.remotes.clear();
         }
         self.core.admission.forget(slot, &mut self.core.channels);
+        self.core.key_waits.forget(slot);
         self.core.stats.closed += 1;
     }
 
@@ -217,6 +219,7 @@ impl<'a> Router<'a> {
             ShardMessage::ShardReport { from, report } => self.core.metrics.apply_report(from, *report),
             ShardMessage::RedisState(state) => self.core.metrics.set_redis(state),
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
+            ShardMessage::KeysFetched(fetched) => KeyWaiting::on(self.core).fetched(now, fetched),
             ShardMessage::LogFilter(change) => self.core.metrics.log.filters().apply(now, change),
             ShardMessage::Revocation(change) => Revoking::on(self.core).change(now, &change),
             ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),

@@ -71,7 +71,7 @@ fn options() -> Options {
         has_media_server: false,
         hook_counters: Arc::default(),
         decisions: crate::domain::decision::Decisions::default(),
-        refused_files: || "",
+        refused_files: String::new,
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },

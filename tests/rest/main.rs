@@ -4,6 +4,7 @@
 mod calls;
 mod framing;
 mod grants;
+mod issuers;
 mod keys;
 mod lifecycle;
 mod openapi;

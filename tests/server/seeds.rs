@@ -24,7 +24,7 @@ fn start() -> server::Server {
         panic!("a command line");
     };
     let settings = arguments.load(|_| "0123456789abcdef0123456789abcdef".to_owned()).expect("settings").settings;
-    let keys = KeyFiles::read(settings.verifier_options(), &[], None).expect("keys");
+    let keys = KeyFiles::read(settings.key_plan()).expect("keys");
     let plan = server::Plan {
         media: None,
         tls: None,

@@ -86,7 +86,7 @@ impl AdminRule {
             self.values.iter().any(|value| claim.names(value) || claim.lists(value, separators))
         };
         Ok(match &self.claim {
-            Some(name) => is_met_by(&loose::member(json, name).map_err(|_| TokenError::Malformed)?, &[' ', ',']),
+            Some(name) => is_met_by(&loose::claim_at(json, name).map_err(|_| TokenError::Malformed)?, &[' ', ',']),
             None => {
                 self.values.iter().any(|value| raw.role.text() == Some(value))
                     || is_met_by(&raw.roles, &[' ', ','])
@@ -97,10 +97,65 @@ impl AdminRule {
     }
 }
 
+/// Names of an issuer's own for claims: those that stand in place of the usual ones. Each is that of a claim, or a path of
+/// names with dots between them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimNames {
+    /// In place of `sub`.
+    pub user: Option<String>,
+    /// In place of `name`, `preferred_username` and `username`.
+    pub name: Option<String>,
+    /// In place of `email`.
+    pub email: Option<String>,
+    /// In place of `role` and `roles`, and, for admins, of the scope.
+    pub roles: Option<String>,
+    /// In place of `scope` and `scp`.
+    pub scope: Option<String>,
+    /// In place of `grants`.
+    pub grants: Option<String>,
+    /// In place of `room`.
+    pub room: Option<String>,
+    /// In place of `can`.
+    pub can: Option<String>,
+}
+
+impl ClaimNames {
+    fn rename<'a>(&self, raw: &mut RawClaims<'a>, json: &'a str) -> serde_json::Result<()> {
+        let claim = |name: &Option<String>| name.as_deref().map(|name| loose::claim_at(json, name)).transpose();
+        if let Some(user) = claim(&self.user)? {
+            raw.sub = user;
+        }
+        if let Some(name) = claim(&self.name)? {
+            (raw.name, raw.preferred_username, raw.username) = (name, Loose::Absent, Loose::Absent);
+        }
+        if let Some(email) = claim(&self.email)? {
+            raw.email = email;
+        }
+        if let Some(roles) = claim(&self.roles)? {
+            (raw.roles, raw.role) = (roles, Loose::Absent);
+        }
+        if let Some(scope) = claim(&self.scope)? {
+            (raw.scope, raw.scp) = (scope, Loose::Absent);
+        }
+        if let Some(room) = claim(&self.room)? {
+            raw.room = room;
+        }
+        if let Some(name) = &self.grants {
+            raw.grants = loose::member_at(json, name)?;
+        }
+        if let Some(name) = &self.can {
+            raw.can = loose::member_at(json, name)?.filter(|can| can.get() != "null");
+        }
+        Ok(())
+    }
+}
+
 /// Rules for claims, from the configuration.
 #[derive(Debug)]
 pub(super) struct ClaimRules {
     pub(super) admin: AdminRule,
+    /// Names of the issuer's own, if it has any.
+    pub(super) names: Option<Box<ClaimNames>>,
     pub(super) audience: Vec<String>,
     pub(super) issuer: Vec<String>,
     pub(super) require_exp: bool,
@@ -110,7 +165,10 @@ pub(super) struct ClaimRules {
 impl ClaimRules {
     /// Parses a payload and applies all rules.
     pub(super) fn check(&self, json: &str, now_unix_s: u64) -> Result<Claims, TokenError> {
-        let raw: RawClaims<'_> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
+        let mut raw: RawClaims<'_> = serde_json::from_str(json).map_err(|_| TokenError::Malformed)?;
+        if let Some(names) = &self.names {
+            names.rename(&mut raw, json).map_err(|_| TokenError::Malformed)?;
+        }
         self.check_times(&raw, now_unix_s)?;
         let is_one_of = |claim: &Loose<'_>, accepted: &[String]| {
             accepted.is_empty() || accepted.iter().any(|name| claim.names(name))
@@ -267,6 +325,7 @@ mod tests {
     fn rules() -> ClaimRules {
         ClaimRules {
             admin: AdminRule::default(),
+            names: None,
             audience: Vec::new(),
             issuer: Vec::new(),
             require_exp: false,
@@ -334,6 +393,32 @@ mod tests {
         assert_eq!(is_admin(&values, r#""role":"admin""#), Ok(false));
         let nobody = rule(None, &[]);
         assert_eq!(is_admin(&nobody, r#""role":"admin","scope":"admin""#), Ok(false));
+    }
+
+    #[test]
+    fn names_of_an_issuer_stand_in_place_of_the_usual_ones() {
+        let own = |name: &str| Some(name.to_owned());
+        let names = ClaimNames {
+            user: own("https://app.example/id"),
+            name: own("profile.nick"),
+            roles: own("realm_access.roles"),
+            scope: own("perms"),
+            grants: own("chat.grants"),
+            ..ClaimNames::default()
+        };
+        let admin = AdminRule { claim: names.roles.clone(), ..AdminRule::default() };
+        let rules = ClaimRules { names: Some(Box::new(names)), admin, ..rules() };
+        let json = r#"{"sub":"x","https://app.example/id":"u1","name":"No","profile":{"nick":"Ann"},"scope":"push",
+            "realm_access":{"roles":["admin","b"]},"perms":["push"],"roles":["b"],
+            "chat":{"grants":[{"rooms":"r","can":["join"]}]}}"#;
+        let claims = rules.check(json, NOW).expect("good claims");
+        assert_eq!((claims.user.as_str(), claims.username.as_deref()), ("u1", Some("Ann")));
+        assert!(claims.admin && claims.push);
+        assert_eq!(claims.grants.map(|grants| grants.len()), Some(1));
+        let bare = rules.check(r#"{"https://app.example/id":"u1","role":"admin","scope":"push","grants":7}"#, NOW);
+        let bare = bare.expect("the usual names are of no effect");
+        assert!(!bare.admin && !bare.push && bare.grants.is_none());
+        assert_eq!(rules.check(r#"{"sub":"u1"}"#, NOW), Err(TokenError::BadSubject));
     }
 
     #[test]

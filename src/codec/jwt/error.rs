@@ -136,6 +136,8 @@ pub enum KeyProblem {
     RsaExponent,
     /// JWK with a `use` or `key_ops` that excludes verification.
     NotForVerifying,
+    /// Secret in a set that is published.
+    PublishedSecret,
     /// JWK with an `alg` that does not fit its type or curve.
     AlgorithmMismatch,
     /// Not a JSON object with an array `keys` (RFC 7517 §5).
@@ -166,6 +168,7 @@ impl KeyProblem {
             KeyProblem::RsaSize => "an RSA key must have 2048 to 8192 bits",
             KeyProblem::RsaExponent => "an RSA key's exponent must be odd, at least 3 and at most 33 bits long",
             KeyProblem::NotForVerifying => "its use or key_ops say it is not for verifying signatures",
+            KeyProblem::PublishedSecret => "a secret (oct) in a set of keys that others can read",
             KeyProblem::AlgorithmMismatch => "its alg does not fit its key type or curve",
             KeyProblem::NotJwks => "not a JSON object with an array of keys",
             KeyProblem::NoUsableKey => "none of its keys can be used",

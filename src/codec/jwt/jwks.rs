@@ -17,7 +17,8 @@ pub(super) struct KeySet {
 }
 
 impl KeySet {
-    pub(super) fn read(json: &[u8], allowed: &Allowed) -> Result<Self, KeyError> {
+    /// Reads a set; one that is published has no secrets.
+    pub(super) fn read(json: &[u8], allowed: &Allowed, is_public: bool) -> Result<Self, KeyError> {
         let refuse = |problem| KeyError::new("jwks", problem);
         let set: Set = serde_json::from_slice(json).map_err(|_| refuse(KeyProblem::NotJwks))?;
         if set.keys.len() > KEYS_MAX {
@@ -29,7 +30,7 @@ impl KeySet {
                 Some(id) => format!("jwks key {index} ({id:?})"),
                 None => format!("jwks key {index}"),
             };
-            match read_key(value, allowed) {
+            match read_key(value, allowed, is_public) {
                 Ok(key) => read.keys.push(key),
                 Err(problem) => read.left_out.push(KeyError::new(name, problem)),
             }
@@ -43,7 +44,7 @@ struct Set {
     keys: Vec<Value>,
 }
 
-fn read_key(mut value: Value, allowed: &Allowed) -> Result<VerifyingKey, KeyProblem> {
+fn read_key(mut value: Value, allowed: &Allowed, is_public: bool) -> Result<VerifyingKey, KeyProblem> {
     if value.get("alg").is_some_and(|name| name == "Ed25519") {
         value["alg"] = "EdDSA".into(); // the older name of the same algorithm, which is the one `Jwk` knows
     }
@@ -54,6 +55,9 @@ fn read_key(mut value: Value, allowed: &Allowed) -> Result<VerifyingKey, KeyProb
         return Err(KeyProblem::NotForVerifying);
     }
     let material = material(&jwk)?;
+    if is_public && material.0 == KeyKind::Hmac {
+        return Err(KeyProblem::PublishedSecret);
+    }
     let only = jwk.common.key_algorithm.map(Algorithm::try_from).transpose();
     VerifyingKey::from_jwk(material, jwk.common.key_id, only.map_err(|_| KeyProblem::AlgorithmMismatch)?, allowed)
 }
@@ -104,7 +108,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> Result<KeySet, KeyError> {
-        KeySet::read(json.as_bytes(), &Allowed::from_names(&[]).expect("no names"))
+        KeySet::read(json.as_bytes(), &Allowed::from_names(&[]).expect("no names"), false)
     }
 
     /// The fixture's key `index` with some members set anew; `null` takes one away.
@@ -163,6 +167,15 @@ mod tests {
         assert_eq!(problem(4, json!({"k": ""})), Some(KeyProblem::EmptySecret));
         let left_out = read(&json!({"keys": [7, changed(3, json!({}))]}).to_string()).expect("one good key").left_out;
         assert_eq!(left_out, [KeyError::new("jwks key 0", KeyProblem::Broken)]);
+    }
+
+    #[test]
+    fn published_set_has_no_secrets() {
+        let set = KeySet::read(fixtures::JWKS.as_bytes(), &Allowed::from_names(&[]).expect("no names"), true);
+        let set = set.expect("public keys");
+        let secrets: Vec<_> = set.left_out.iter().filter(|key| key.problem == KeyProblem::PublishedSecret).collect();
+        assert_eq!(secrets.len(), 1);
+        assert_eq!(set.keys.len() + 1, read(fixtures::JWKS).expect("good keys").keys.len());
     }
 
     #[test]

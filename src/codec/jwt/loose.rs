@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 /// A claim or header value. `null` equals absence.
 #[derive(Debug, Default)]
@@ -45,17 +46,33 @@ impl Loose<'_> {
 }
 
 /// The member of a JSON object with this name. A repeated one is an error, like a repeated registered claim.
-pub(super) fn member<'a>(json: &'a str, name: &str) -> serde_json::Result<Loose<'a>> {
+pub(super) fn member<'a>(json: &'a str, name: &str) -> serde_json::Result<Option<&'a RawValue>> {
     let mut reader = serde_json::Deserializer::from_str(json);
     let found = reader.deserialize_map(MemberVisitor(name))?;
     reader.end()?;
     Ok(found)
 }
 
+/// The member of this name or, where there is none, that at the end of a path of names with dots between them, such as
+/// `realm_access.roles`.
+pub(super) fn member_at<'a>(json: &'a str, name: &str) -> serde_json::Result<Option<&'a RawValue>> {
+    let found = member(json, name)?;
+    let (None, Some((first, rest))) = (found, name.split_once('.')) else { return Ok(found) };
+    match member(json, first)? {
+        Some(outer) if outer.get().starts_with('{') => member_at(outer.get(), rest),
+        _ => Ok(None),
+    }
+}
+
+/// The same as a claim.
+pub(super) fn claim_at<'a>(json: &'a str, name: &str) -> serde_json::Result<Loose<'a>> {
+    member_at(json, name)?.map_or(Ok(Loose::Absent), |value| serde_json::from_str(value.get()))
+}
+
 struct MemberVisitor<'n>(&'n str);
 
 impl<'de> Visitor<'de> for MemberVisitor<'_> {
-    type Value = Loose<'de>;
+    type Value = Option<&'de RawValue>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a JSON object")
@@ -66,11 +83,11 @@ impl<'de> Visitor<'de> for MemberVisitor<'_> {
         while let Some(name) = entries.next_key::<Cow<'_, str>>()? {
             if *name != *self.0 {
                 entries.next_value::<IgnoredAny>()?;
-            } else if found.replace(entries.next_value::<Loose<'de>>()?).is_some() {
+            } else if found.replace(entries.next_value::<&'de RawValue>()?).is_some() {
                 return Err(A::Error::custom("repeated"));
             }
         }
-        Ok(found.unwrap_or_default())
+        Ok(found)
     }
 }
 
@@ -151,6 +168,18 @@ mod tests {
         assert!(!read(r#"["not admin"]"#).lists("admin", &[' ']));
         assert!(!read(r#"[["admin"]]"#).lists("admin", &[' ']));
         assert!(!read(r#"{"admin": "admin"}"#).lists("admin", &[' ']));
+    }
+
+    #[test]
+    fn claim_is_found_by_its_name_or_by_a_path() {
+        let json = r#"{"a.b":"whole","a":{"c":["x"],"d":{"e.f":"deep"}},"t":"text","n":null}"#;
+        let text = |name| claim_at(json, name).expect("an object").text().map(str::to_owned);
+        assert_eq!((text("a.b"), text("a.d.e.f")), (Some("whole".to_owned()), Some("deep".to_owned())));
+        assert!(claim_at(json, "a.c").expect("an object").names("x"));
+        for absent in ["a.x", "t.x", "n.x", "a.c.x", "", "."] {
+            assert!(matches!(claim_at(json, absent), Ok(Loose::Absent)), "{absent}");
+        }
+        assert!(claim_at(r#"{"a":{"b":1,"b":2}}"#, "a.b").is_err());
     }
 
     #[test]

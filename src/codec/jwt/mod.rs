@@ -9,6 +9,7 @@ mod claims;
 mod error;
 #[cfg(test)]
 mod fixtures;
+mod issuers;
 mod jwks;
 mod keys;
 mod loose;
@@ -17,8 +18,11 @@ mod sign;
 #[cfg(test)]
 mod tests;
 
-pub use claims::{AdminRule, Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, GrantClaim, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX};
+pub use claims::{
+    AdminRule, ClaimNames, Claims, EMAIL_BYTES_MAX, GUEST_PREFIX, GrantClaim, SUBJECT_BYTES_MAX, USERNAME_BYTES_MAX,
+};
 pub use error::{KeyError, KeyProblem, TokenError};
+pub use issuers::{ISSUERS_MAX, IssuerOptions};
 pub use keys::KEYS_MAX;
 pub use parts::TOKEN_BYTES_MAX;
 pub use sign::{NewToken, sign_hs256};
@@ -26,6 +30,7 @@ pub use sign::{NewToken, sign_hs256};
 use jsonwebtoken::AlgorithmFamily;
 
 use claims::ClaimRules;
+use issuers::Issuer;
 use jwks::KeySet;
 use keys::{Allowed, KEYS_TRIED_MAX, VerifyingKey};
 use parts::{Scratch, TokenHeader, TokenParts, decode_object};
@@ -47,6 +52,8 @@ pub struct VerifierOptions {
     pub audience: Vec<String>,
     /// Accepted issuers; empty: `iss` is ignored.
     pub issuer: Vec<String>,
+    /// Issuers with keys and rules of their own, which no other tokens of theirs pass.
+    pub issuers: Vec<IssuerOptions>,
     /// The tokens that make an admin.
     pub admin: AdminRule,
     /// Whether a token without `exp` is refused.
@@ -69,6 +76,7 @@ impl Default for VerifierOptions {
             algorithms: Vec::new(),
             audience: Vec::new(),
             issuer: Vec::new(),
+            issuers: Vec::new(),
             admin: AdminRule::default(),
             require_exp: true,
             verify_signature: true,
@@ -84,6 +92,8 @@ pub struct Verifier {
     keys: Vec<VerifyingKey>,
     left_out: Vec<KeyError>,
     rules: ClaimRules,
+    /// Issuers with keys and rules of their own; few, so they are searched one by one.
+    issuers: Vec<Issuer>,
     verify_signature: bool,
 }
 
@@ -109,11 +119,14 @@ impl Verifier {
             keys.push(VerifyingKey::from_pem(pem, &allowed).map_err(|problem| KeyError::new(name, problem))?);
         }
         if let Some(json) = &options.jwks {
-            let set = KeySet::read(json, &allowed)?;
+            let set = KeySet::read(json, &allowed, false)?;
             keys.extend(set.keys);
             left_out = set.left_out;
         }
-        if keys.is_empty() && options.verify_signature && !options.may_lack_keys {
+        let issuers = options.issuers.iter().map(|issuer| Issuer::new(issuer, &options, &allowed));
+        let issuers = issuers.collect::<Result<Vec<_>, _>>()?;
+        let has_none = keys.is_empty() && issuers.is_empty();
+        if has_none && options.verify_signature && !options.may_lack_keys {
             return Err(KeyError::new("keys", KeyProblem::NoKeys));
         }
         if keys.len() > KEYS_MAX {
@@ -121,12 +134,13 @@ impl Verifier {
         }
         let rules = ClaimRules {
             admin: options.admin,
+            names: None,
             audience: options.audience,
             issuer: options.issuer,
             require_exp: options.require_exp,
             leeway_s: options.leeway_s,
         };
-        Ok(Verifier { keys, left_out, rules, verify_signature: options.verify_signature })
+        Ok(Verifier { keys, left_out, rules, issuers, verify_signature: options.verify_signature })
     }
 
     /// The unusable keys of the JWKS, each with the reason.
@@ -142,42 +156,75 @@ impl Verifier {
         let parts = TokenParts::split(token)?;
         let mut scratch = Scratch::new();
         let header = TokenHeader::parse(decode_object(parts.header, &mut scratch)?)?;
+        let mut own_scratch = Scratch::new();
+        let (keys, rules) = match self.issuer_of(&parts, &mut own_scratch)? {
+            Some(issuer) => (issuer.keys.as_slice(), &issuer.rules),
+            None if self.keys.is_empty() && !self.issuers.is_empty() && self.verify_signature => {
+                return Err(TokenError::WrongIssuer);
+            }
+            None => (self.keys.as_slice(), &self.rules),
+        };
         if self.verify_signature {
-            self.check_signature(&header, &parts)?;
+            check_signature(keys, &header, &parts)?;
         } else {
             parts.check_signature_form()?;
         }
-        self.rules.check(decode_object(parts.payload, &mut scratch)?, now_unix_s)
+        rules.check(decode_object(parts.payload, &mut scratch)?, now_unix_s)
     }
 
-    /// Verifies the signature. A known `kid` restricts the keys to those with this id. An unknown one may be an
-    /// issuer's id for the secret or the PEM keys, configured without an id, so these are tried. Of public keys, no more
-    /// than [`KEYS_TRIED_MAX`] are tried.
-    fn check_signature(&self, header: &TokenHeader<'_>, parts: &TokenParts<'_>) -> Result<(), TokenError> {
-        let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
-        let key_id = header.key_id.text();
-        let is_known = key_id.is_some() && self.keys.iter().any(|key| key.id() == key_id);
-        let mut refusal = TokenError::AlgorithmNotAccepted;
-        let mut tried = 0;
-        for key in self.keys.iter().filter(|key| key.accepts(algorithm)) {
-            let is_selected = match key_id {
-                None => true,
-                Some(_) if is_known => key.id() == key_id,
-                Some(_) => key.id().is_none(),
-            };
-            if is_selected {
-                if tried == KEYS_TRIED_MAX {
-                    return Err(TokenError::KeyIdRequired);
-                }
-                tried += usize::from(algorithm.family() != AlgorithmFamily::Hmac);
-                if key.verifies(parts, algorithm)? {
-                    return Ok(());
-                }
-                refusal = TokenError::BadSignature;
-            } else if !is_known && refusal != TokenError::BadSignature {
-                refusal = TokenError::UnknownKey;
-            }
+    /// The issuer with keys of its own that a token claims to be by. Its signature is not verified yet.
+    fn issuer_of(&self, parts: &TokenParts<'_>, scratch: &mut Scratch) -> Result<Option<&Issuer>, TokenError> {
+        if self.issuers.is_empty() {
+            return Ok(None);
         }
-        Err(refusal)
+        Issuer::named(&self.issuers, decode_object(parts.payload, scratch)?)
     }
+
+    /// Whether there are issuers whose keys are fetched.
+    pub fn fetches_keys(&self) -> bool {
+        self.issuers.iter().any(|issuer| issuer.is_fetched)
+    }
+
+    /// The index of the issuer whose keys are to be fetched before this token can be verified: it names a key that is not
+    /// known, or none is known yet.
+    pub fn missing_key(&self, token: &str) -> Option<usize> {
+        let parts = TokenParts::split(token).ok()?;
+        let mut scratch = Scratch::new();
+        let named = self.issuer_of(&parts, &mut scratch).ok()??;
+        let at = self.issuers.iter().position(|issuer| std::ptr::eq(issuer, named))?;
+        let mut scratch = Scratch::new();
+        let header = TokenHeader::parse(decode_object(parts.header, &mut scratch).ok()?).ok()?;
+        (self.verify_signature && named.lacks_key(header.key_id.text())).then_some(at)
+    }
+}
+
+/// Verifies the signature. A known `kid` restricts the keys to those with this id. An unknown one may be an
+/// issuer's id for the secret or the PEM keys, configured without an id, so these are tried. Of public keys, no more
+/// than [`KEYS_TRIED_MAX`] are tried.
+fn check_signature(keys: &[VerifyingKey], header: &TokenHeader<'_>, parts: &TokenParts<'_>) -> Result<(), TokenError> {
+    let algorithm = header.algorithm.ok_or(TokenError::AlgorithmNotAccepted)?;
+    let key_id = header.key_id.text();
+    let is_known = key_id.is_some() && keys.iter().any(|key| key.id() == key_id);
+    let mut refusal = TokenError::AlgorithmNotAccepted;
+    let mut tried = 0;
+    for key in keys.iter().filter(|key| key.accepts(algorithm)) {
+        let is_selected = match key_id {
+            None => true,
+            Some(_) if is_known => key.id() == key_id,
+            Some(_) => key.id().is_none(),
+        };
+        if is_selected {
+            if tried == KEYS_TRIED_MAX {
+                return Err(TokenError::KeyIdRequired);
+            }
+            tried += usize::from(algorithm.family() != AlgorithmFamily::Hmac);
+            if key.verifies(parts, algorithm)? {
+                return Ok(());
+            }
+            refusal = TokenError::BadSignature;
+        } else if !is_known && refusal != TokenError::BadSignature {
+            refusal = TokenError::UnknownKey;
+        }
+    }
+    Err(refusal)
 }

@@ -200,6 +200,7 @@ fn serve_without_key_is_rejected() {
   auth.secret       a secret shared with whoever signs the tokens, also as JWT_SECRET or SWITCHBOARD_AUTH__SECRET
   auth.public_keys  PEM files with public keys
   auth.jwks_file    a JWKS file with public keys
+  auth.issuers      issuers, such as Keycloak, with the address of their keys
   auth.guests       true: clients of /ws and /api/rooms need no token
 or, to try things out on this machine alone: switchboard serve --dev"
     );
@@ -235,8 +236,17 @@ fn algorithms_must_fit_the_keys() {
     assert_eq!(
         refusal(set(&["auth.secret=x", "auth.algorithms=RS256"])),
         "--set: auth.algorithms: none of them fits the keys given: HS algorithms \
-         need auth.secret, all others auth.public_keys or auth.jwks_file"
+         need auth.secret, all others auth.public_keys, auth.jwks_file or auth.issuers"
     );
+}
+
+#[test]
+fn keys_by_http_need_a_setting() {
+    let issuer = "auth.issuers=[{ issuer = 'a', jwks_url = 'http://sso.local/certs', audience = 'chat' }]";
+    assert!(refusal(set(&[issuer])).contains("jwks_url must begin with https://"));
+    let loaded = load(set(&[issuer, "auth.jwks_allow_private=true"])).unwrap();
+    let text = "--set: auth.issuers: the keys of a are fetched by http: others on the way can replace them";
+    assert_eq!(loaded.warnings, [text]);
 }
 
 #[test]

@@ -237,6 +237,11 @@ impl Namespaces {
         self.pending(space).and_then(|at| self.joined.remove(at)).is_some()
     }
 
+    /// Whether the connection to the namespace is still to be accepted or refused.
+    pub fn is_pending(&self, space: NamespaceIndex) -> bool {
+        self.pending(space).is_some()
+    }
+
     /// Index of the connection to the namespace, while it is pending.
     fn pending(&self, space: NamespaceIndex) -> Option<usize> {
         self.index_of(space).filter(|at| self.joined.as_slice()[*at].peer.is_none())

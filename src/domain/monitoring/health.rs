@@ -79,7 +79,7 @@ pub struct Vitals {
     /// Log lines that were dropped since the start.
     pub lost_log_lines: u64,
     /// Files that were changed and are refused, by name; empty if there are none.
-    pub refused_files: &'static str,
+    pub refused_files: String,
     /// The longest queue between shards.
     pub queue: Load,
     /// Connection attempts and requests within the last five minutes.

@@ -102,6 +102,31 @@ impl HookClient {
     }
 }
 
+/// The client of a document that is fetched again and again.
+pub(in crate::runtime) struct DocumentClient {
+    agent: Agent,
+    url: String,
+}
+
+impl DocumentClient {
+    /// A client whose requests take at most so long; with the setting that allows private addresses.
+    pub(in crate::runtime) fn new(url: &str, timeout: Duration, setting: (bool, &'static str)) -> Result<Self, String> {
+        Ok(Self { agent: agent(url, timeout, setting, 1)?, url: url.to_owned() })
+    }
+
+    /// The document, which has at most `bytes_max` bytes.
+    pub(in crate::runtime) fn get(&self, bytes_max: u64) -> Result<Vec<u8>, String> {
+        let mut answer =
+            self.agent.get(&self.url).header("accept", "application/json").call().map_err(|error| error.to_string())?;
+        let status = answer.status();
+        if !status.is_success() {
+            drain(answer.body_mut());
+            return Err(format!("status {}", status.as_u16()));
+        }
+        answer.body_mut().with_config().limit(bytes_max).read_to_vec().map_err(|error| error.to_string())
+    }
+}
+
 /// The client of one endpoint.
 pub(super) struct WebhookClient {
     agent: Agent,
@@ -177,7 +202,7 @@ fn tls() -> Result<TlsConfig, String> {
     let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect();
     if roots.is_empty() {
         let why = found.errors.first().map_or("none is installed".to_owned(), ToString::to_string);
-        return Err(format!("webhooks with https need certificate authorities: {why}"));
+        return Err(format!("requests by https need certificate authorities: {why}"));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let roots = RootCerts::from(roots);

@@ -21,7 +21,7 @@ use crate::runtime::decisions::DecisionOptions;
 use crate::runtime::entropy;
 use crate::runtime::storage::{Outbox, OutboxEndpoint, StorageHandle, WaitingEvent};
 
-pub(super) use client::HookClient;
+pub(super) use client::{DocumentClient, HookClient};
 use client::{PreparedRequest, WebhookClient};
 
 /// The target of log lines about webhooks.

@@ -19,6 +19,7 @@ use crate::message::ShardNumber;
 use crate::shard::ListenerRoles;
 use crate::shard::audit::RefusalCause;
 use crate::shard::core::Core;
+use crate::shard::key_waits::KeyWaiting;
 use crate::shard::waiting::Reading;
 
 use answer::{RestAnswers, Routed};
@@ -33,7 +34,7 @@ pub(super) enum Step {
     Upgraded(usize),
     /// The request is for another shard, and so is the connection.
     Elsewhere(ShardNumber),
-    /// The request waits for its admission.
+    /// The request waits for its admission, or for keys.
     Waits,
     /// More bytes are needed.
     Incomplete,
@@ -184,6 +185,9 @@ impl<'a> HttpRequests<'a> {
         }
         if let Err(refusal) = self.check_place(now, slot, head) {
             return Upgrade::on(self.core).refuse_head(now, slot, head, used, refusal);
+        }
+        if KeyWaiting::on(self.core).request_must_wait(now, slot, head) {
+            return Step::Waits;
         }
         if head.path() == "/ws" && head.header("upgrade").is_some() {
             return Upgrade::on(self.core).upgrade(now, slot, head, used);

@@ -1,6 +1,7 @@
 //! An authority of a test's own, and certificates that it signs for this machine, as PEM files.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SerialNumber};
 
@@ -52,4 +53,15 @@ impl CertificateAuthority {
     pub fn settings(&self) -> [String; 2] {
         [format!("tls.cert_file={}", self.file("server.pem")), format!("tls.key_file={}", self.file("server.key"))]
     }
+}
+
+/// TLS of a server on `localhost` with a certificate of its own, and that certificate as PEM.
+pub fn self_signed() -> (Arc<rustls::ServerConfig>, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("versions").with_no_client_auth();
+    let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
+    (Arc::new(config), made.cert.pem())
 }

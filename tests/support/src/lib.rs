@@ -27,6 +27,7 @@ pub mod engineio;
 pub mod fault_proxy;
 pub mod frame;
 pub mod http;
+pub mod key_issuer;
 pub mod lossy_client;
 pub mod packages;
 pub mod process;

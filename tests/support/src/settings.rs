@@ -70,7 +70,7 @@ pub fn options() -> Options {
         has_media_server: false,
         hook_counters: std::sync::Arc::default(),
         decisions: switchboard::domain::decision::Decisions::default(),
-        refused_files: || "",
+        refused_files: String::new,
         notices: Notices::UPON_REQUEST,
         openness: Openness::default(),
         token_carriers: TokenCarriers { query: true, cookie: true },

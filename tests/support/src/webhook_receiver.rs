@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use switchboard::codec::webhook::{WebhookSecret, signatures};
 
+use super::certificates::self_signed;
 use super::process::wait_until;
 use super::server::Server;
 
@@ -72,13 +73,8 @@ impl WebhookReceiver {
 
     /// One with TLS, for `localhost`, with a certificate of its own.
     pub fn start_secure() -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.expect("versions").with_no_client_auth();
-        let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a configuration");
-        Self::start_on("127.0.0.1:0", Some(Arc::new(config)), made.cert.pem())
+        let (config, certificate) = self_signed();
+        Self::start_on("127.0.0.1:0", Some(config), certificate)
     }
 
     /// The certificate of one with TLS, as PEM.
