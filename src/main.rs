@@ -152,7 +152,7 @@ fn print_developer_links(settings: &Settings, base: &str) {
 }
 
 fn token(arguments: &TokenArguments) -> Result<(), String> {
-    let loaded = arguments.load().map_err(|error| error.to_string())?;
+    let loaded = arguments.settings.load().map_err(|error| error.to_string())?;
     let token = command_line::token(arguments, &loaded.settings, clock::unix_seconds(), sign)?;
     print_line(&token);
     Ok(())

@@ -9,13 +9,17 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::health::exchange;
-use super::token::{TokenArguments, time_to_live};
+use super::token::{ServerSettings, TokenArguments, time_to_live};
 use crate::config::{ConfigError, Loaded, Secret, Settings};
 use crate::runtime::listener::{ListenAddress, ListenerPlan};
+use crate::runtime::webhooks::ServerClient;
 use crate::shard::ListenerRoles;
 
 /// Lifetime of the token that the command signs for itself.
 const TOKEN: Duration = Duration::from_secs(60);
+
+/// Time limit of a request.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Arguments of `key`.
 #[derive(Args, Clone, Debug)]
@@ -82,18 +86,12 @@ pub struct KeyServer {
     /// File with a token or API key of an admin [default: a token signed with auth.secret of the same settings]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// For a server with --dev: its secret is in the data directory
-    #[arg(long)]
-    pub dev: bool,
-    /// Data directory of that server, if it was started with --data
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<String>,
-    /// Settings file [default: switchboard.toml, if there is one]
+    /// PEM file with a certificate authority to trust besides those of the system, for an https address
     #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Any setting, the value as in the settings file or as plain text; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
+    pub ca: Option<PathBuf>,
+    /// The settings of the server.
+    #[command(flatten)]
+    pub settings: ServerSettings,
 }
 
 impl KeyArguments {
@@ -107,18 +105,18 @@ impl KeyArguments {
     }
 
     fn token_arguments(&self) -> TokenArguments {
-        let KeyServer { dev, data, config, set, .. } = self.server().clone();
+        let settings = self.server().settings.clone();
         let (sub, role) = ("switchboard-key".to_owned(), Some("admin".to_owned()));
-        TokenArguments { sub, role, scope: Vec::new(), name: None, ttl: TOKEN, dev, data, config, set }
+        TokenArguments { sub, role, scope: Vec::new(), name: None, ttl: TOKEN, settings }
     }
 
     /// Loads the settings.
     ///
     /// # Errors
     ///
-    /// As [`super::SettingsArguments::load`].
+    /// As [`ServerSettings::load`].
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        self.token_arguments().load()
+        self.server().settings.load()
     }
 }
 
@@ -148,8 +146,12 @@ pub fn key(
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => format!("http://{}", own_address(settings)?),
     };
+    let secure = base.starts_with("https://").then(|| secure_client(server)).transpose()?;
     let ask = |method: &str, path: &str, body: Option<Value>| {
         let body = body.map(|body| body.to_string()).unwrap_or_default();
+        if let Some(client) = &secure {
+            return answer(client.ask(method, &format!("{base}{path}"), &token, body)?);
+        }
         let length = body.len();
         let kind = "Content-Type: application/json";
         let headers = format!("Authorization: Bearer {token}\r\n{kind}\r\nContent-Length: {length}\r\n");
@@ -177,6 +179,18 @@ pub fn key(
     }
 }
 
+/// A client for https.
+fn secure_client(server: &KeyServer) -> Result<ServerClient, String> {
+    let authority = match &server.ca {
+        Some(file) => {
+            let pem = std::fs::read(file).map_err(|error| format!("--ca: {}: {error}", file.display()))?;
+            Some(pem)
+        }
+        None => None,
+    };
+    ServerClient::new(TIMEOUT, authority.as_deref()).map_err(|error| format!("https: {error}"))
+}
+
 /// The address by which this machine reaches the server: of a listener that has the calls of admins.
 fn own_address(settings: &Settings) -> Result<SocketAddr, String> {
     let listeners = settings.listeners();
@@ -187,7 +201,7 @@ fn own_address(settings: &Settings) -> Result<SocketAddr, String> {
     });
     let usual = all.clone().find(SocketAddr::is_ipv4).or_else(|| all.clone().next());
     let mut address =
-        usual.ok_or("no listener has the calls of admins by plain HTTP: give --url the address of one")?;
+        usual.ok_or("no listener has the calls of admins by plain HTTP: give --url the address of one, such as https://chat.example")?;
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
             IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

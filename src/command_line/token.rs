@@ -35,6 +35,14 @@ pub struct TokenArguments {
     /// How long the token is good for, such as 15m, 8h or 30days
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = time_to_live)]
     pub ttl: Duration,
+    /// The settings of the server.
+    #[command(flatten)]
+    pub settings: ServerSettings,
+}
+
+/// The flags that name the settings of a server, and so the secret that signs tokens for it.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerSettings {
     /// For a server with --dev: its secret is in the data directory
     #[arg(long)]
     pub dev: bool,
@@ -49,18 +57,20 @@ pub struct TokenArguments {
     pub set: Vec<String>,
 }
 
-impl TokenArguments {
-    /// Loads the settings for the token.
+impl ServerSettings {
+    /// Loads the settings.
     ///
     /// # Errors
     ///
     /// As [`SettingsArguments::load`].
     pub fn load(&self) -> Result<Loaded, ConfigError> {
-        let Self { dev, config, data, set, .. } = self.clone();
+        let Self { dev, config, data, set } = self.clone();
         let arguments = SettingsArguments { dev, config, data, set, ..SettingsArguments::default() };
         arguments.load(|directory| directory.and_then(|path| kept_secret(path).ok().flatten()).unwrap_or_default())
     }
+}
 
+impl TokenArguments {
     /// The claims of the token at `now_s` (Unix seconds), with the configured `iss` and `aud`, because the server would
     /// reject a token without them.
     fn claims(&self, settings: &Settings, now_s: u64) -> Value {

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use support::certificates::CertificateAuthority;
 use support::client::Client;
 use support::http::{Response, ask, bearer};
 use support::process::wait_until;
@@ -222,4 +223,27 @@ fn keys_are_made_listed_rotated_and_revoked_on_the_command_line() {
     assert!(!is_done && error.contains("actions must be a list of some of publish, rooms, read, admin"), "{error}");
     let (is_done, _, error) = run(&["revoke", "../x"]);
     assert!(!is_done && error.contains("is no id of a key"), "{error}");
+}
+
+#[test]
+fn keys_are_made_on_the_command_line_over_https() {
+    let authority = CertificateAuthority::new();
+    let settings = authority.settings();
+    let server = Server::of_shards(1, &settings.each_ref().map(String::as_str));
+    let url = format!("https://localhost:{}", server.address.rsplit_once(':').expect("a port").1);
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_switchboard"));
+        command.args(["key", "create", "--action", "read", "--url", &url]).args(more);
+        let output =
+            command.env_clear().env("JWT_SECRET", SECRET).current_dir(std::env::temp_dir()).output().expect("it runs");
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (is_done, text) = run(&["--ca", &authority.file("ca.pem")]);
+    assert!(is_done && text.contains("\"key\":\"sb_"), "{text}");
+    let (is_done, text) = run(&[]);
+    assert!(!is_done && text.contains("ertificate"), "an unknown authority: {text}");
+    let (is_done, text) = run(&["--ca", &authority.file("server.key")]);
+    assert!(!is_done, "no certificate: {text}");
+    let (is_done, text) = run(&["--ca", "/nowhere.pem"]);
+    assert!(!is_done && text.contains("--ca: /nowhere.pem"), "{text}");
 }

@@ -7,9 +7,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ureq::config::Config;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use ureq::config::{Config, ConfigBuilder};
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Body, Error};
@@ -127,6 +130,42 @@ impl DocumentClient {
     }
 }
 
+/// The client of a command that asks a running server.
+pub struct ServerClient {
+    agent: Agent,
+}
+
+impl ServerClient {
+    /// A client whose requests take at most so long, and that trusts further authorities (PEM).
+    ///
+    /// # Errors
+    /// TLS cannot be set up.
+    pub fn new(timeout: Duration, authorities: Option<&[u8]>) -> Result<Self, String> {
+        let config = settings(timeout, 1).tls_config(tls(authorities)?);
+        Ok(Self { agent: config.build().into() })
+    }
+
+    /// Sends a request with a token and, unless it is empty, a body in JSON; returns the status and the body of its answer.
+    ///
+    /// # Errors
+    /// There was no answer; the reason in one sentence.
+    pub fn ask(&self, method: &str, url: &str, token: &str, body: String) -> Result<(u16, String), String> {
+        let wrong = |error: String| format!("{url}: {error}");
+        let request = ureq::http::Request::builder().method(method).uri(url);
+        let request = request.header("authorization", format!("Bearer {token}")).header("accept", "application/json");
+        let sent = match body.is_empty() {
+            true => self.agent.run(request.body(()).map_err(|error| wrong(error.to_string()))?),
+            false => {
+                let request = request.header("content-type", "application/json").body(body);
+                self.agent.run(request.map_err(|error| wrong(error.to_string()))?)
+            }
+        };
+        let mut answer = sent.map_err(|error| wrong(error.to_string()))?;
+        let text = answer.body_mut().with_config().limit(DECISION_BYTES_MAX).read_to_string();
+        Ok((answer.status().as_u16(), text.map_err(|error| wrong(error.to_string()))?))
+    }
+}
+
 /// The client of one endpoint.
 pub(super) struct WebhookClient {
     agent: Agent,
@@ -173,7 +212,17 @@ fn agent(
     (allow_private, setting): (bool, &'static str),
     idle: usize,
 ) -> Result<Agent, String> {
-    let mut config = Agent::config_builder()
+    let mut config = settings(timeout, idle);
+    if url.starts_with("https://") {
+        config = config.tls_config(tls(None)?);
+    }
+    let resolver = GuardedResolver { allow_private, setting, inner: DefaultResolver::default() };
+    Ok(Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
+}
+
+/// Settings of all clients: no redirects, no proxy, statuses are no errors.
+fn settings(timeout: Duration, idle: usize) -> ConfigBuilder<AgentScope> {
+    Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)
         .max_redirects(0)
@@ -182,12 +231,7 @@ fn agent(
         .max_idle_age(IDLE_MAX)
         .max_idle_connections(idle.max(10))
         .max_idle_connections_per_host(idle.max(3))
-        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
-    if url.starts_with("https://") {
-        config = config.tls_config(tls()?);
-    }
-    let resolver = GuardedResolver { allow_private, setting, inner: DefaultResolver::default() };
-    Ok(Agent::with_parts(config.build(), DefaultConnector::default(), resolver))
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
 }
 
 /// Reads the rest of an answer, so that its connection can be used again.
@@ -196,10 +240,14 @@ fn drain(body: &mut Body) {
     let _ = io::copy(&mut reader, &mut io::sink());
 }
 
-/// TLS with the certificate authorities of the operating system.
-fn tls() -> Result<TlsConfig, String> {
+/// TLS with the certificate authorities of the operating system, and those in a PEM file.
+fn tls(more: Option<&[u8]>) -> Result<TlsConfig, String> {
     let found = rustls_native_certs::load_native_certs();
-    let roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect();
+    let mut roots: Vec<_> = found.certs.iter().map(|root| Certificate::from_der(root.as_ref()).to_owned()).collect();
+    for certificate in more.into_iter().flat_map(CertificateDer::pem_slice_iter) {
+        let certificate = certificate.map_err(|error| format!("the authority is no PEM certificate: {error}"))?;
+        roots.push(Certificate::from_der(&certificate).to_owned());
+    }
     if roots.is_empty() {
         let why = found.errors.first().map_or("none is installed".to_owned(), ToString::to_string);
         return Err(format!("requests by https need certificate authorities: {why}"));

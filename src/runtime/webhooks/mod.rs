@@ -21,6 +21,7 @@ use crate::runtime::decisions::DecisionOptions;
 use crate::runtime::entropy;
 use crate::runtime::storage::{Outbox, OutboxEndpoint, StorageHandle, WaitingEvent};
 
+pub use client::ServerClient;
 pub(super) use client::{DocumentClient, HookClient};
 use client::{PreparedRequest, WebhookClient};
 
