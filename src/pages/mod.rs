@@ -88,6 +88,10 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("favicon.ico", "image/x-icon", include_bytes!("favicon.ico")),
     ("robots.txt", TEXT, include_bytes!("robots.txt")),
     ("openapi.json", JSON, include_bytes!("openapi.json")),
+    ("asyncapi.json", JSON, include_bytes!("asyncapi.json")),
+    ("docs.html", HTML, include_bytes!("docs.html")),
+    ("docs.css", STYLE, include_bytes!("docs.css")),
+    ("docs.js", SCRIPT, include_bytes!("docs.js")),
 ];
 
 /// The client of the raw protocol, for the pages of applications: as `clients/js/build.mjs` has made it.

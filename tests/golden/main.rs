@@ -2,6 +2,7 @@
 //! with one shard, with several, so that rooms and users are on other threads than their clients, and with several
 //! servers that share a Redis. `README.md` beside the files describes their format.
 
+mod described;
 mod pattern;
 mod runner;
 mod script;
