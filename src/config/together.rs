@@ -97,6 +97,15 @@ fn exposed(settings: &Settings) -> Option<ListenAddress> {
     })
 }
 
+fn issuer_warnings(settings: &Settings) -> Vec<String> {
+    let open = settings.auth.issuers.iter().filter(|issuer| issuer.options.audience.is_empty());
+    let text = |issuer: &IssuerPlan| {
+        let name = &issuer.options.issuer;
+        format!("without audience, tokens that {name} has made for other services are accepted here")
+    };
+    open.map(text).chain(plain_urls(settings)).collect()
+}
+
 /// A warning about keys that are fetched by `http`.
 fn plain_urls(settings: &Settings) -> Option<String> {
     let is_plain =
@@ -129,14 +138,7 @@ pub(super) fn warnings(settings: &Settings, raw: &RawSettings) -> Vec<String> {
                     admins, too";
         warn("auth.audience", text.to_owned());
     }
-    for issuer in auth.issuers.iter().filter(|issuer| issuer.options.audience.is_empty()) {
-        let name = &issuer.options.issuer;
-        let text = format!("without audience, tokens that {name} has made for other services are accepted here");
-        warn("auth.issuers", text);
-    }
-    if let Some(problem) = plain_urls(settings) {
-        warn("auth.issuers", problem);
-    }
+    issuer_warnings(settings).into_iter().for_each(|text| warn("auth.issuers", text));
     if let Some(address) = exposed(settings).filter(|_| settings.dev) {
         let text = format!("{address} can be reached by others, and --dev admits guests and pages of any origin");
         warn("listen", text);

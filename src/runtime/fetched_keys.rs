@@ -32,10 +32,10 @@ const RETRY: Duration = Duration::from_secs(10);
 /// The keys in force, and the threads that fetch some of them.
 #[derive(Clone)]
 pub(super) struct KeyService {
-    shared: Arc<Shared>,
+    shared: Arc<KeyShared>,
 }
 
-struct Shared {
+struct KeyShared {
     clock: Clock,
     channels: Arc<[ChannelSender]>,
     state: Mutex<KeyState>,
@@ -58,7 +58,7 @@ impl KeyService {
     /// The operating system gives no threads, or TLS cannot be set up.
     pub(super) fn start(files: KeyFiles, clock: Clock, channels: Arc<[ChannelSender]>) -> Result<Self, String> {
         let state = Mutex::new(KeyState { files, wishes: Vec::new(), generation: 0 });
-        let shared = Arc::new(Shared { clock, channels, state, failing: AtomicU32::new(0) });
+        let shared = Arc::new(KeyShared { clock, channels, state, failing: AtomicU32::new(0) });
         let wishes = shared.spawn(&shared.lock().files, 0)?;
         shared.lock().wishes = wishes;
         Ok(Self { shared })
@@ -101,7 +101,7 @@ impl KeyService {
     }
 }
 
-impl Shared {
+impl KeyShared {
     fn lock(&self) -> MutexGuard<'_, KeyState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -146,7 +146,7 @@ impl Shared {
 
 /// Fetches the keys of one issuer.
 struct Fetcher {
-    shared: Arc<Shared>,
+    shared: Arc<KeyShared>,
     issuer: usize,
     url: String,
     client: DocumentClient,

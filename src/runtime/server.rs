@@ -162,16 +162,15 @@ pub fn start(plan: Plan) -> Result<Server, String> {
     let resources = LoopResources::new(clock, (&channels, &bridge, &permits), media, hooks, &keys);
     let counts = (&undrained, &connections);
     let handles = spawn_shards(inputs, shards, &backend, &resources, counts).map_err(|error| error.to_string())?;
-    let (tls, settings, drain) = (plan.tls, plan.settings, plan.drain);
     Ok(Server {
         listeners: bound,
         keys,
-        tls,
-        settings,
+        tls: plan.tls,
+        settings: plan.settings,
         options,
         permits,
         bridge,
-        drain,
+        drain: plan.drain,
         channels,
         shards: handles,
         signals,

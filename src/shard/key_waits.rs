@@ -237,7 +237,7 @@ mod tests {
     fn wait_ends_with_a_request_that_began_after_it() {
         let mut waits = KeyWaits::default();
         let waiter = KeyWaiter::Request(ConnSlot::from_raw(1));
-        let mut wait = |waits: &mut KeyWaits, mono| waits.wait(at(mono), 0, waiter, KeyResume::Request);
+        let wait = |waits: &mut KeyWaits, mono| waits.wait(at(mono), 0, waiter, KeyResume::Request);
         assert!(wait(&mut waits, 100));
         assert_eq!(waits.take_wishes().collect::<Vec<_>>(), [0]);
         waits.note_fetched(Some((0, 50)));

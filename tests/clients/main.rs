@@ -9,6 +9,7 @@ mod dashboard_page;
 mod emitters;
 mod docs_page;
 mod profiles;
+mod publishing;
 mod recovery;
 mod switchboard_js;
 mod webhooks;

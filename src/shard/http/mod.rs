@@ -225,9 +225,7 @@ impl<'a> HttpRequests<'a> {
             Ok(Routed::Answered(answer)) | Err(answer) => {
                 // A body that is not read could not be told from the next request.
                 let has_body = head.has_body();
-                if has_body {
-                    form.connection = Some(Connection::Close);
-                }
+                form.connection = has_body.then_some(Connection::Close).or(form.connection);
                 self.core.net.keep(slot, Http::answering(form));
                 RestAnswers::on(self.core).answer(now, slot, answer);
                 if has_body { Step::Broken } else { Step::Read(used) }
