@@ -247,8 +247,14 @@ impl Drop for BridgedNodes {
 impl Node {
     fn start(poll: &Poll, token: Token, url: &str) -> Self {
         let address = RedisAddress::parse(url).expect("an address");
-        let options =
-            RedisOptions { address, ca_file: None, prefix: "sb:".to_owned(), keep_messages: 1_000, resting_rooms: 0 };
+        let options = RedisOptions {
+            address,
+            ca_file: None,
+            prefix: "sb:".to_owned(),
+            keep_messages: 1_000,
+            resting_rooms: 0,
+            emitters: Box::default(),
+        };
         let claimed = bridge::claim(options).expect("Redis is there");
         let number = claimed.node;
         let (shard, inbox) = channel(poll, token).expect("a mailbox");

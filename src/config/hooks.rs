@@ -28,9 +28,13 @@ impl Shaped for HookSetting {}
 settings! {
     /// Hooks that decide: questions to the application by HTTP.
     pub struct HookSettings in "hooks." {
-        /// Asks whether a client may connect to a namespace of the application: a table `[hooks.connect]` with `url`, `secret` (or
-        /// `secrets`) and perhaps `timeout_ms`, `on_failure` and `cache_ms` ([hooks.md](hooks.md#settings)).
+        /// Asks whether a client may connect: a table `[hooks.connect]` with `url`, `secret` (or `secrets`) and perhaps `timeout_ms`,
+        /// `on_failure`, `cache_ms` and `only` ([hooks.md](hooks.md#settings)).
         connect: Vec<HookSetting> = Vec::<String>::new(), |value| hook(value, DecisionKind::Connect);
+        /// Asks whether a client may join a room; a table likewise.
+        join: Vec<HookSetting> = Vec::<String>::new(), |value| hook(value, DecisionKind::Join);
+        /// Asks whether a client may publish a message; a table likewise.
+        publish: Vec<HookSetting> = Vec::<String>::new(), |value| hook(value, DecisionKind::Publish);
         /// Asks what becomes of an event of a client in a namespace of the application; a table likewise.
         event: Vec<HookSetting> = Vec::<String>::new(), |value| hook(value, DecisionKind::Event);
         /// Whether requests may go to addresses of this machine and of private networks.
@@ -43,14 +47,17 @@ settings! {
 impl HookSettings {
     /// The hooks as the threads need them that ask.
     pub fn options(&self) -> DecisionOptions {
-        let endpoints = self.connect.iter().chain(&self.event).map(|hook| hook.endpoint.clone()).collect();
+        let endpoints = self.all().map(|hook| hook.endpoint.clone()).collect();
         DecisionOptions { endpoints, allow_private: self.allow_private, concurrency: self.concurrency }
     }
 
     /// The hooks as the shards need them.
     pub fn decisions(&self) -> Decisions {
-        let all = self.connect.iter().chain(&self.event);
-        all.fold(Decisions::default(), |all, hook| all.with(hook.endpoint.kind, hook.rules))
+        self.all().fold(Decisions::default(), |all, hook| all.with(hook.endpoint.kind, hook.rules.clone()))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &HookSetting> {
+        self.connect.iter().chain(&self.join).chain(&self.publish).chain(&self.event)
     }
 }
 
@@ -63,7 +70,7 @@ fn hook(value: &Value, kind: DecisionKind) -> Checked<Vec<HookSetting>> {
 }
 
 fn table_of(table: &Table, kind: DecisionKind) -> Checked<HookSetting> {
-    const KEYS: [&str; 6] = ["url", "secret", "secrets", "timeout_ms", "on_failure", "cache_ms"];
+    const KEYS: [&str; 7] = ["url", "secret", "secrets", "timeout_ms", "on_failure", "cache_ms", "only"];
     let name = kind.name();
     if let Some(unknown) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return wrong(unknown.as_str(), format!("only these keys in hooks.{name}: {}", KEYS.join(", ")));
@@ -85,6 +92,15 @@ fn table_of(table: &Table, kind: DecisionKind) -> Checked<HookSetting> {
     if cache_ms != 0 && kind == DecisionKind::Event {
         return wrong(shown(table, "cache_ms"), "no cache_ms in hooks.event: each event is asked for");
     }
+    let only = match table.get("only") {
+        None => Vec::new(),
+        Some(Value::Array(names)) if names.iter().all(|name| name.as_str().is_some_and(|name| !name.is_empty())) => {
+            names.iter().filter_map(Value::as_str).map(Box::from).collect()
+        }
+        Some(_) => {
+            return wrong(shown(table, "only"), format!("only of {name}: a list of names, in which * is any text"));
+        }
+    };
     Ok(HookSetting {
         endpoint: DecisionEndpoint {
             kind,
@@ -92,7 +108,7 @@ fn table_of(table: &Table, kind: DecisionKind) -> Checked<HookSetting> {
             secrets: secrets(table, name)?,
             timeout: Duration::from_millis(timeout_ms.unsigned_abs()),
         },
-        rules: DecisionRules { opens_on_failure, cache_ms },
+        rules: DecisionRules { opens_on_failure, cache_ms, only: only.into() },
     })
 }
 
@@ -112,10 +128,12 @@ mod tests {
     fn hook_fails_closed_and_caches_nothing_by_default() {
         let text = format!("url = 'https://app.example/hook'\nsecret = '{SECRET}'");
         let hook = read(&text, DecisionKind::Connect).expect("good");
-        assert_eq!(hook.rules, DecisionRules { opens_on_failure: false, cache_ms: 0 });
+        assert_eq!(hook.rules, DecisionRules { opens_on_failure: false, cache_ms: 0, only: [].into() });
         assert_eq!(hook.endpoint.timeout, Duration::from_secs(5));
-        let hook = read(&format!("{text}\non_failure = 'allow'\ncache_ms = 9"), DecisionKind::Connect).expect("good");
-        assert_eq!(hook.rules, DecisionRules { opens_on_failure: true, cache_ms: 9 });
+        let text = format!("{text}\non_failure = 'allow'\ncache_ms = 9\nonly = ['game-*']");
+        let hook = read(&text, DecisionKind::Join).expect("good");
+        assert_eq!(hook.rules, DecisionRules { opens_on_failure: true, cache_ms: 9, only: ["game-*".into()].into() });
+        assert!(hook.rules.asks_about("game-1") && !hook.rules.asks_about("tea"));
     }
 
     #[test]
@@ -126,6 +144,7 @@ mod tests {
             ("timeout_ms = 1", "timeout_ms of event"),
             ("on_failure = 'open'", "refuse or allow"),
             ("cache_ms = 5", "no cache_ms in hooks.event"),
+            ("only = 'x'", "only of event"),
             ("colour = 'red'", "only these keys in hooks.event"),
         ] {
             let rest = ["url = 'https://app.example'", &format!("secret = '{SECRET}'")]

@@ -58,6 +58,12 @@ fn host_name(text: &str) -> Option<String> {
 settings! {
     /// Socket.IO clients.
     pub struct SocketIoSettings in "socketio." {
+        /// Path that Socket.IO is served at, Socket.IO's option `path`.
+        path: String = "/socket.io/", session_path;
+        /// Transports that are served; both: sessions begin by polling and go on by a WebSocket.
+        transports: Vec<String> = vec!["polling", "websocket"], transports;
+        /// Milliseconds in which a session that polls has to have changed to its WebSocket, Socket.IO's option `upgradeTimeout`.
+        upgrade_timeout_ms: u64 = 10_000, whole(100, 3_600_000);
         /// Whether polls are answered as scripts (JSONP) to clients that ask for it; never if a cookie authenticates them.
         jsonp: bool = false, truth;
         /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
@@ -199,6 +205,37 @@ settings! {
         /// Rooms without members whose messages Redis keeps; those without members for longest are removed first. 0: any
         /// number. A room with a few messages takes about 1.5 KB.
         resting_rooms: u64 = 1_000_000, limit(1_000_000_000);
+    }
+}
+
+/// A path with a slash at its end, unless the server itself serves it.
+fn session_path(value: &toml::Value) -> Checked<String> {
+    const TAKEN: [&str; 3] = ["/", "/ws/", "/api/"];
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~/".contains(&byte);
+    let path = value.as_str().map(|text| format!("{}/", text.trim_end_matches('/')));
+    match path {
+        Some(path)
+            if path.starts_with('/')
+                && path.len() <= 128
+                && path.bytes().all(is_plain)
+                && !TAKEN.contains(&&*path)
+                && !path.starts_with("/api/") =>
+        {
+            Ok(path)
+        }
+        _ => {
+            let expected = "a path of letters, digits and - _ . ~ /, such as /socket.io/, and not /, /ws or below /api";
+            Err(Mismatch { part: None, expected: expected.to_owned() })
+        }
+    }
+}
+
+fn transports(value: &toml::Value) -> Checked<Vec<String>> {
+    const WORDS: &str = "polling or websocket";
+    let known = list(WORDS, |text| ["polling", "websocket"].contains(&text).then(|| text.to_owned()))(value)?;
+    match known.is_empty() {
+        true => Err(Mismatch { part: None, expected: format!("a list of {WORDS}, or both") }),
+        false => Ok(known),
     }
 }
 

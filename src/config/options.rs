@@ -157,14 +157,19 @@ impl Settings {
         let unless_off = |value: usize, otherwise: usize| if value == 0 { otherwise } else { value.min(otherwise) };
         // Clients learn or know the default as the maximum, so the limits may only lower it.
         let payload_bytes = unless_off(self.limits.body_bytes, default.sessions.payload.payload_bytes);
+        let has = |transport: &str| self.socketio.transports.iter().any(|served| served == transport);
         SocketIo {
             sessions: session::SessionSettings {
                 heartbeat: Heartbeat { interval_ms: self.heartbeat.interval_ms, timeout_ms: self.heartbeat.timeout_ms },
                 payload: engineio::PayloadLimits { payload_bytes, ..default.sessions.payload },
                 outbound_bytes: unless_off(self.limits.outbound_bytes, usize::MAX),
-                ..default.sessions
+                upgrade_ms: self.socketio.upgrade_timeout_ms,
+                upgrades: has("polling") && has("websocket"),
             },
             packet: socketio::SocketIoLimits { packet_bytes: unless_off(self.limits.frame_bytes, payload_bytes) },
+            path: self.socketio.path.as_str().into(),
+            serves_polling: has("polling"),
+            serves_websocket: has("websocket"),
             jsonp: self.socketio.jsonp,
             version_3: self.socketio.eio3,
             connect_ms: if self.limits.unauthenticated_ms == 0 { 86_400_000 } else { self.limits.unauthenticated_ms },

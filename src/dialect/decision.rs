@@ -9,9 +9,13 @@ use crate::base::time::{Now, rfc3339};
 use crate::codec::json::{self, Object};
 use crate::codec::socketio::take_binaries;
 use crate::dialect::rest::app_emit;
+use crate::dialect::webhook::content;
 use crate::domain::access::Identity;
 use crate::domain::app::AppPacket;
 use crate::domain::decision::{Decision, DecisionKind, DecisionRefusal};
+use crate::domain::event::{Content, RevisionKind};
+use crate::domain::grants::GrantActions;
+use crate::domain::op::{JoinRoom, SendMessage};
 
 /// Largest data of a socket, in bytes.
 const DATA_BYTES: usize = 16 * 1024;
@@ -22,14 +26,14 @@ const EMITS_MAX: usize = 100;
 /// The subject of a question.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionSubject<'a> {
-    /// The namespace.
+    /// The namespace; `/ws` for clients there.
     pub namespace: &'a str,
     /// The id of the socket.
     pub socket: &'a str,
     /// Its user.
     pub user: &'a Identity,
-    /// Its rooms.
-    pub rooms: &'a [Name],
+    /// Its rooms, in a namespace of the application.
+    pub rooms: Option<&'a [Name]>,
     /// Its data, as JSON.
     pub data: Option<&'a str>,
 }
@@ -62,6 +66,45 @@ pub fn event_question(
     });
 }
 
+/// Appends the question whether a client may join a room.
+pub fn join_question(out: &mut Vec<u8>, subject: &DecisionSubject<'_>, room: &str, join: &JoinRoom, now: Now) {
+    question(out, DecisionKind::Join, subject, now, |object| {
+        object.string("roomId", room).optional("peerId", join.peer.as_deref());
+        object.optional("displayName", join.display_name.as_deref());
+    });
+}
+
+/// A message that a client wants to publish.
+#[derive(Clone, Copy, Debug)]
+pub enum Published<'a> {
+    /// To a room, or to one peer in it.
+    ToRoom(&'a str, &'a SendMessage),
+    /// To a user.
+    ToUser(&'a str, &'a Content),
+}
+
+/// Appends the question whether a client may publish a message.
+pub fn publish_question(out: &mut Vec<u8>, subject: &DecisionSubject<'_>, message: Published<'_>, now: Now) {
+    question(out, DecisionKind::Publish, subject, now, |object| match message {
+        Published::ToUser(user, body) => {
+            object.string("toUserId", user);
+            content(object, body);
+        }
+        Published::ToRoom(room, message) => {
+            object.string("roomId", room).optional("toPeerId", message.to.as_deref());
+            object.optional("clientMessageId", message.client_message_id.as_deref());
+            if let Some(revision) = &message.revises {
+                let change = match revision.kind {
+                    RevisionKind::Edit => "edit",
+                    RevisionKind::Delete => "delete",
+                };
+                object.string("change", change).string("messageId", &revision.message.to_string());
+            }
+            content(object, &message.content);
+        }
+    });
+}
+
 fn question(
     out: &mut Vec<u8>,
     kind: DecisionKind,
@@ -76,7 +119,9 @@ fn question(
         object.string("namespace", subject.namespace).string("socket", subject.socket);
         object.string("userId", subject.user.user()).string("username", subject.user.username());
         object.bool("guest", subject.user.roles().guest);
-        object.list("rooms", subject.rooms, |out, room| json::string(out, room));
+        if let Some(rooms) = subject.rooms {
+            object.list("rooms", rooms, |out, room| json::string(out, room));
+        }
         object.optional_raw("data", subject.data);
         write(&mut object);
         object.end();
@@ -101,6 +146,7 @@ fn write_auth(out: &mut Vec<u8>, auth: Option<&str>) {
 struct DecisionBody<'a> {
     refuse: Option<NamedRefusal>,
     user: Option<NamedUser>,
+    grants: Option<Vec<NamedGrant>>,
     #[serde(default)]
     join: Vec<Name>,
     #[serde(default)]
@@ -117,6 +163,13 @@ struct DecisionBody<'a> {
 struct NamedRefusal {
     code: Option<Box<str>>,
     message: Option<Box<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamedGrant {
+    rooms: Box<str>,
+    can: Vec<Box<str>>,
 }
 
 #[derive(Deserialize)]
@@ -153,6 +206,7 @@ pub fn answer(namespace: &Name, body: &[u8]) -> Result<Decision, String> {
     }
     let emit =
         answer.emit.iter().map(|body| app_emit(namespace, body.get()).map_err(|reject| reject.text.into_owned()));
+    let grants = answer.grants.map(granted).transpose()?;
     let (user, username) = answer.user.map_or((None, None), |user| (Some(user.id), user.username));
     Ok(Decision {
         refusal: answer.refuse.map(|refusal| DecisionRefusal {
@@ -161,12 +215,28 @@ pub fn answer(namespace: &Name, body: &[u8]) -> Result<Decision, String> {
         }),
         user,
         username,
+        grants,
         join: answer.join,
         leave: answer.leave,
         data: answer.data.map(|data| data.get().into()),
         ack: answer.ack.map(|ack| acknowledgement(ack.get())).transpose()?,
         emit: emit.collect::<Result<_, String>>()?,
     })
+}
+
+fn granted(grants: Vec<NamedGrant>) -> Result<Vec<(Box<str>, GrantActions)>, String> {
+    if grants.len() > limits::GRANTS {
+        return Err(format!("grants has more than {} entries", limits::GRANTS));
+    }
+    let grant = |NamedGrant { rooms, can }: NamedGrant| {
+        if !crate::base::ids::is_name(&rooms) {
+            return Err("rooms of a grant has 1 to 128 bytes and no control characters".to_owned());
+        }
+        let actions =
+            GrantActions::parse(can.iter().map(|action| &**action)).map_err(|reject| reject.text.into_owned())?;
+        Ok((rooms, actions))
+    };
+    grants.into_iter().map(grant).collect()
 }
 
 fn acknowledgement(ack: &str) -> Result<AppPacket, String> {
@@ -188,7 +258,7 @@ mod tests {
     fn question_has_the_socket_and_no_credentials() {
         let user = Identity::new("ann", Some("Ann"), None, Roles::default());
         let subject =
-            DecisionSubject { namespace: "/g", socket: "s", user: &user, rooms: &["r".into()], data: Some("7") };
+            DecisionSubject { namespace: "/g", socket: "s", user: &user, rooms: Some(&["r".into()]), data: Some("7") };
         let mut out = Vec::new();
         let auth = r#"{"token":"t","pid":"p","offset":"o","team":{"a":1}}"#;
         connect_question(&mut out, &subject, Some(auth), ("127.0.0.1", None), NOW);
@@ -204,10 +274,11 @@ mod tests {
     fn answer_is_read_whole() {
         let read = |text: &str| answer(&"/g".into(), text.as_bytes());
         assert_eq!(read(" "), Ok(Decision::default()));
-        let text = r#"{"user":{"id":"u","username":"U"},"join":["a"],"leave":["b"],"data":{"x":1},
+        let text = r#"{"user":{"id":"u","username":"U"},"grants":[{"rooms":"a*","can":["join"]}],"join":["a"],"leave":["b"],"data":{"x":1},
             "ack":["ok",{"$binary":"AQ=="}],"emit":[{"event":"e","rooms":["a"]},{"namespace":"/h","event":"f"}]}"#;
         let decision = read(text).expect("good");
         assert_eq!((decision.user.as_deref(), decision.data.as_deref()), (Some("u"), Some(r#"{"x":1}"#)));
+        assert_eq!(decision.grants.as_ref().map(|grants| &*grants[0].0), Some("a*"));
         let ack = decision.ack.expect("an ack");
         assert_eq!((&*ack.values, ack.attachments.len()), (r#""ok",{"_placeholder":true,"num":0}"#, 1));
         let spaces: Vec<&str> = decision.emit.iter().map(|emit| &*emit.order.namespace).collect();
@@ -222,6 +293,8 @@ mod tests {
         let read = |text: &str| answer(&"/g".into(), text.as_bytes()).expect_err(text);
         assert!(read("[").contains("EOF"));
         assert!(read(r#"{"ack":1}"#).contains("ack is a list"));
+        assert!(read(r#"{"grants":[{"rooms":"a","can":["fly"]}]}"#).contains("fly"));
+        assert!(read(r#"{"grants":[{"rooms":"","can":[]}]}"#).contains("rooms of a grant"));
         assert!(read(r#"{"join":[""]}"#).contains("join and leave"));
         assert!(read(r#"{"emit":[{"event":1}]}"#).contains("event must be"));
         assert!(read(r#"{"user":{"id":""}}"#).contains("user has an id"));

@@ -104,7 +104,7 @@ fn event_has_content(message: &Message) -> bool {
     !matches!(message.changes(), Some((_, RevisionKind::Delete)))
 }
 
-fn content(object: &mut Object<'_>, content: &Content) {
+pub(super) fn content(object: &mut Object<'_>, content: &Content) {
     object.string("event", content.event.as_deref().unwrap_or("message"));
     object.string("messageType", content.kind.as_deref().unwrap_or("text"));
     object.raw("content", &content.body);

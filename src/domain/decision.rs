@@ -1,41 +1,60 @@
 //! Hooks that decide: questions to the application by HTTP, whose answers permit or refuse, and say more.
 
+use std::sync::Arc;
+
 use crate::base::Name;
 use crate::domain::app::{AppPacket, AppRequest};
+use crate::domain::grants::GrantActions;
+use crate::domain::hook::matches;
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DecisionKind {
-    /// Whether a client may connect to a namespace of the application.
+    /// Whether a client may connect.
     Connect,
+    /// Whether a client may join a room.
+    Join,
+    /// Whether a client may publish a message.
+    Publish,
     /// What becomes of an event of a socket.
     Event,
 }
 
 impl DecisionKind {
     /// All kinds, in the order of their discriminants.
-    pub const ALL: [Self; 2] = [Self::Connect, Self::Event];
+    pub const ALL: [Self; 4] = [Self::Connect, Self::Join, Self::Publish, Self::Event];
 
     /// Its name in settings and requests.
     pub fn name(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Join => "join",
+            Self::Publish => "publish",
             Self::Event => "event",
         }
     }
 }
 
 /// The rules of a hook that is configured, as a shard needs them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DecisionRules {
     /// Whether a failure of the hook permits what was asked.
     pub opens_on_failure: bool,
     /// How long an answer is good for the same question, in milliseconds.
     pub cache_ms: u64,
+    /// Names of namespaces, or of rooms, that it is asked about, in which `*` stands for any characters; empty: all.
+    pub only: Arc<[Box<str>]>,
+}
+
+impl DecisionRules {
+    /// Whether it is asked about a namespace, or a room.
+    pub fn asks_about(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| matches(pattern, name))
+    }
 }
 
 /// The hooks that are configured, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decisions([Option<DecisionRules>; DecisionKind::ALL.len()]);
 
 impl Decisions {
@@ -47,8 +66,8 @@ impl Decisions {
     }
 
     /// The rules of a hook, if it is configured.
-    pub fn rules(&self, kind: DecisionKind) -> Option<DecisionRules> {
-        self.0[kind as usize]
+    pub fn rules(&self, kind: DecisionKind) -> Option<&DecisionRules> {
+        self.0[kind as usize].as_ref()
     }
 }
 
@@ -76,6 +95,8 @@ pub struct Decision {
     pub user: Option<Name>,
     /// The name to show of that user.
     pub username: Option<Box<str>>,
+    /// Rooms with actions that the client is limited to, in place of the grants of its token.
+    pub grants: Option<Vec<(Box<str>, GrantActions)>>,
     /// Rooms that the socket joins.
     pub join: Vec<Name>,
     /// Rooms that it leaves.

@@ -12,7 +12,7 @@ use crate::base::time::Now;
 use crate::connection::conn::ConnStage;
 use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
-use crate::domain::command::{Command, Draft, HostAction, Join, MessageTarget, ReceiptKind, Receipted};
+use crate::domain::command::{Command, Draft, HostAction, Join, MediaState, MessageTarget, ReceiptKind, Receipted};
 use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Content, RevisionKind};
 use crate::domain::grants::GrantAction;
@@ -25,6 +25,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::RefusalCause;
 use crate::shard::broadcasts::Broadcasting;
 use crate::shard::core::Core;
+use crate::shard::gate::Gating;
 use crate::shard::grants::Granting;
 use crate::shard::http::calls::host_key;
 use crate::shard::key_waits::{KeyResume, KeyWaiter, KeyWaiting};
@@ -124,7 +125,7 @@ impl<'a> Commands<'a> {
             Command::Authenticate { token } => return self.renew_token(now, peer, id, &token),
             command => return self.answer_at_once(now, peer, id, command),
         };
-        QuotaFlow::on(self.core).send(now, peer, id, then, op)
+        Gating::on(self.core).send(now, peer, id, then, op)
     }
 
     /// Logs a command, where that is wanted, spends its cost, and checks that it is granted.
@@ -252,7 +253,27 @@ impl<'a> Commands<'a> {
         let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
         let then = OnReply::Joined { room: room.clone(), shown };
-        QuotaFlow::on(self.core).send(now, peer, id, then, Op::Room(room, RoomOp::Join(Box::new(op))))?;
+        Gating::on(self.core).send(now, peer, id, then, Op::Room(room, RoomOp::Join(Box::new(op))))
+    }
+
+    /// Has a peer join a room that the application has named for it.
+    ///
+    /// # Errors
+    /// It is refused here.
+    pub(super) fn put_into(&mut self, now: Now, peer: PeerKey, room: Name) -> Result<(), Reject> {
+        if !self.may_join(peer, &room) {
+            let max = self.core.options.rooms_per_connection;
+            return Err(Reject::new(Code::RateLimited, format!("A connection may be in {max} rooms at once")));
+        }
+        let by = self.core.net.identity(peer)?;
+        self.core.check_grant(now, &by, &room, GrantAction::Join)?;
+        let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
+        let kept = (shown != connection).then(|| shown.text().as_str().into());
+        let media = MediaState::default();
+        let op = JoinRoom { connection, by, peer: kept, display_name: None, media, create: true, rewind: 0 };
+        let then = OnReply::Joined { room: room.clone(), shown: None };
+        let op = Op::Room(room, RoomOp::Join(Box::new(op)));
+        QuotaFlow::on(self.core).send(now, peer, RequestRef::of_no_request(peer), then, op)?;
         *self.joins(peer) += 1;
         Ok(())
     }

@@ -35,6 +35,7 @@ use crate::shard::broadcasts::Broadcasts;
 use crate::shard::channels::Channels;
 use crate::shard::decisions::Questions;
 use crate::shard::drain::Drain;
+use crate::shard::gate::Gate;
 use crate::shard::grants;
 use crate::shard::key_waits::KeyWaits;
 use crate::shard::makers::Makers;
@@ -91,6 +92,8 @@ pub(super) struct Core {
     pub(super) questions: Questions,
     /// Clients that wait for keys of issuers.
     pub(super) key_waits: KeyWaits,
+    /// Clients that wait for the application.
+    pub(super) gate: Gate,
 }
 
 impl Core {
@@ -109,11 +112,12 @@ impl Core {
         rng.fill(&mut key);
         let sockets = SocketCounts::new(options.clone(), seed);
         let apps = Apps::new(u32::from_le_bytes([owned[0], owned[1], owned[2], owned[3]]));
-        let questions = Questions::new(number, options.decisions);
+        let questions = Questions::new(number, options.decisions.clone());
         Self {
             apps,
             questions,
             key_waits: KeyWaits::default(),
+            gate: Gate::default(),
             number,
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),
@@ -420,7 +424,7 @@ impl Core {
             ConnStage::Echo(_) => conn.queue.backlog.is_none() && !self.net.waiting.holds(slot),
             _ => {
                 let peer = slot.into();
-                let is_held = self.quota.holds(peer) || self.broadcasts.holds(peer);
+                let is_held = self.quota.holds(peer) || self.broadcasts.holds(peer) || self.gate.holds(peer);
                 let is_busy = conn.asks >= limits::ASKS_PER_CONNECTION || is_held;
                 !is_busy && !self.net.waiting.holds(slot)
             }

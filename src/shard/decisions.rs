@@ -7,7 +7,9 @@ use slab::Slab;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
-use crate::domain::decision::{Decision, DecisionCall, DecisionKind, Decisions};
+use crate::domain::access::Identity;
+use crate::domain::decision::{Decision, DecisionCall, DecisionFailure, DecisionKind, DecisionOutcome, Decisions};
+use crate::domain::reject::{Code, Reject};
 use crate::message::ShardNumber;
 
 /// The use of an answer.
@@ -19,6 +21,10 @@ pub(super) enum OnDecision {
     Event { connection: ConnectionId, ack: Option<u64> },
     /// A socket has gone: further acts are done.
     Gone,
+    /// A client may be attached to its user, or not.
+    Attach { connection: ConnectionId, key: Box<str>, by: Identity, socket: Option<Name> },
+    /// A request of a client is sent on, or refused.
+    Request { connection: ConnectionId, key: Box<str>, kind: DecisionKind },
 }
 
 /// The questions of a shard.
@@ -55,6 +61,41 @@ impl Questions {
     /// An earlier answer to the same question.
     pub(super) fn known(&mut self, mono: u64, key: &str) -> Option<Decision> {
         self.known.get(key).filter(|(until, _)| *until > mono).map(|(_, decision)| decision.clone())
+    }
+
+    /// The decision that follows from the outcome of a question. An answer is kept for a while, where that is configured.
+    ///
+    /// # Errors
+    /// The application has not answered, and that refuses.
+    pub(super) fn settle(
+        &mut self,
+        mono: u64,
+        kind: DecisionKind,
+        key: Box<str>,
+        outcome: DecisionOutcome,
+    ) -> Result<Decision, Reject> {
+        if let Ok(decision) = &outcome {
+            let cache_ms = self.rules.rules(kind).map_or(0, |rules| rules.cache_ms);
+            self.keep(mono, key, cache_ms, decision);
+        }
+        self.permitted(kind, outcome)
+    }
+
+    /// The decision where the application has perhaps not answered.
+    ///
+    /// # Errors
+    /// It has not, and that refuses.
+    pub(super) fn permitted(&self, kind: DecisionKind, outcome: DecisionOutcome) -> Result<Decision, Reject> {
+        outcome.map(|decision| *decision).or_else(|failure| match self.rules.rules(kind) {
+            Some(rules) if rules.opens_on_failure => Ok(Decision::default()),
+            _ => {
+                let text = match failure {
+                    DecisionFailure::Full => "Too many questions to the application are waiting",
+                    DecisionFailure::Failed => "The application does not answer",
+                };
+                Err(Reject { retry_after_s: Some(1), ..Reject::new(Code::Overloaded, text) })
+            }
+        })
     }
 
     /// Keeps an answer for a while.

@@ -20,6 +20,7 @@ mod departed;
 mod drain;
 mod engineio_sockets;
 mod flush;
+mod gate;
 mod grants;
 mod http;
 mod key_waits;

@@ -20,7 +20,7 @@ use crate::connection::peer::{Recovery, SocketIoPeer};
 use crate::connection::session::Reason;
 use crate::dialect::socketio::{self as dialects, Dialect, ReplyTo};
 use crate::domain::access::Identity;
-use crate::domain::op::{Op, Reply, UserOp};
+use crate::domain::op::Reply;
 use crate::domain::quota::CONNECT_COST;
 use crate::domain::reject::{Code, Reject};
 use crate::shard::apps::sockets::AppSockets;
@@ -28,6 +28,7 @@ use crate::shard::audit::RefusalCause;
 use crate::shard::commands::{Commands, seconds};
 use crate::shard::conformance::Conformance;
 use crate::shard::core::Core;
+use crate::shard::gate::Gating;
 use crate::shard::grants::Granting;
 use crate::shard::key_waits::{KeyResume, KeyWaiter, KeyWaiting};
 use crate::shard::metrics::Metering;
@@ -35,7 +36,7 @@ use crate::shard::peers::{Departing, Peers};
 use crate::shard::presence::online::OnlineUsers;
 use crate::shard::recovery::resume_socketio::ResumeSocketIo;
 use crate::shard::recovery::sessions::KeptSessions;
-use crate::shard::requests::{OnReply, PendingRequest, RequestId, RequestRef};
+use crate::shard::requests::RequestRef;
 use crate::shard::sessions::EngineIo;
 
 /// Credentials and wishes of a session's first request.
@@ -209,10 +210,7 @@ impl<'a> Namespacing<'a> {
         if known.recovery == Recovery::Offsets {
             ResumeSocketIo::on(self.core).prepare(slot, &fields);
         }
-        let connection = self.core.net.id_of(slot);
-        let request = PendingRequest::new(connection, RequestId::SocketIo(ReplyTo::default()), OnReply::Attached);
-        let op = UserOp::Attach { connection, by: identity.clone(), socket };
-        self.core.send(request, Op::User(identity.user_name(), op));
+        Gating::on(self.core).attach(now, slot.into(), (identity, socket), payload);
         Ok(())
     }
 
@@ -347,6 +345,7 @@ impl<'a> Namespacing<'a> {
     pub(super) fn welcome_peer(&mut self, now: Now, slot: SocketIoSlot) {
         self.core.presence.add_newcomer(slot.into());
         KeptSessions::on(self.core).note(now, slot.into());
+        Gating::on(self.core).join_rooms(now, slot.into());
         if self.core.net.sessions.peers[slot].dialect == Dialect::Colon {
             OnlineUsers::on(self.core).add_waiting(now, slot);
         }

@@ -469,8 +469,9 @@ impl Net {
 
     /// The application behind a path, if the path is one of sessions.
     pub(super) fn application(&self, path: &str) -> Option<Application> {
+        let own = &*self.options.socket_io.path;
         match path {
-            "/socket.io/" | "/socket.io" => Some(Application::SocketIo),
+            _ if path == own || own.strip_suffix('/') == Some(path) => Some(Application::SocketIo),
             "/engine.io/" | "/engine.io" if self.options.socket_io.is_conformance => Some(Application::Echo),
             _ => None,
         }

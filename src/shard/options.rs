@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::network::Network;
 use crate::base::time::Now;
+use crate::codec::engineio::Transport;
 use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
@@ -136,6 +137,12 @@ pub struct SocketIo {
     pub packet: socketio::SocketIoLimits,
     /// How long a session may stay without a namespace, in milliseconds.
     pub connect_ms: u64,
+    /// The path that sessions are served at, with a slash at its end.
+    pub path: Box<str>,
+    /// Whether sessions may poll.
+    pub serves_polling: bool,
+    /// Whether sessions may use a WebSocket.
+    pub serves_websocket: bool,
     /// Whether answers to polls may be scripts (JSONP).
     pub jsonp: bool,
     /// Whether version 3 of Engine.IO is served, which clients of Socket.IO 2 use.
@@ -157,11 +164,15 @@ impl Default for SocketIo {
             sessions: session::SessionSettings {
                 heartbeat: Heartbeat { interval_ms: 25_000, timeout_ms: 20_000 },
                 upgrade_ms: 10_000,
+                upgrades: true,
                 payload: engineio::PayloadLimits::default(),
                 outbound_bytes: 1 << 20,
             },
             packet: socketio::SocketIoLimits::default(),
             connect_ms: 45_000,
+            path: "/socket.io/".into(),
+            serves_polling: true,
+            serves_websocket: true,
             jsonp: false,
             version_3: true,
             spaces: &NAMESPACES,
@@ -203,6 +214,14 @@ impl SocketIo {
         }
         let of = |space: &&str| apps.iter().find(|rules| *rules.namespace == **space).cloned();
         Self { apps: spaces.iter().map(of).collect(), spaces: spaces.leak(), ..self }
+    }
+
+    /// Whether a transport is served.
+    pub fn serves(&self, transport: Transport) -> bool {
+        match transport {
+            Transport::Polling => self.serves_polling,
+            Transport::WebSocket => self.serves_websocket,
+        }
     }
 
     /// The rules of a namespace, if it belongs to the application.

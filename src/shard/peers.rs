@@ -281,6 +281,7 @@ impl<'a> Peers<'a> {
                 self.core.recovery.proofs.forget(slot);
                 self.core.quota.drop_held(peer);
                 self.core.broadcasts.forget(peer);
+                self.core.gate.forget(peer);
                 (true, may_rejoin)
             }
             PeerSlot::SocketIo(slot) => {
@@ -290,6 +291,9 @@ impl<'a> Peers<'a> {
                     EngineIo::on(self.core).release_later(slot);
                 }
                 if self.core.broadcasts.forget(peer) {
+                    EngineIo::on(self.core).release_later(slot);
+                }
+                if self.core.gate.forget(peer) {
                     EngineIo::on(self.core).release_later(slot);
                 }
                 let known = self.core.net.sessions.peers.get(slot);
@@ -454,7 +458,7 @@ impl<'a> Peers<'a> {
 
 impl RequestRef<'static> {
     /// For events that become answers without a request.
-    fn of_no_request(peer: PeerKey) -> Self {
+    pub(super) fn of_no_request(peer: PeerKey) -> Self {
         match peer.slot() {
             PeerSlot::Raw(_) => Self::Raw(None),
             PeerSlot::SocketIo(_) => Self::SocketIo(Default::default()),

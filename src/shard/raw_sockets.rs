@@ -38,8 +38,9 @@ impl<'a> RawSockets<'a> {
         while let ConnStage::WebSocket(socket) = &mut self.core.net.conns[slot].stage {
             // The decoder is taken along, so that handling a frame may change the connection.
             let mut decoder = std::mem::take(&mut socket.decoder);
-            let Core { net, quota, broadcasts, .. } = &*self.core;
-            let is_held = net.conns[slot].asks >= ASKS_PER_CONNECTION || quota.holds(peer) || broadcasts.holds(peer);
+            let Core { net, quota, broadcasts, gate, .. } = &*self.core;
+            let is_busy = net.conns[slot].asks >= ASKS_PER_CONNECTION;
+            let is_held = is_busy || quota.holds(peer) || broadcasts.holds(peer) || gate.holds(peer);
             let is_late = self.core.net.outbound.len() > limits::TURN_BYTES;
             if is_late && !is_held {
                 self.core.net.waiting.look_again(slot);

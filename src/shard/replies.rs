@@ -17,6 +17,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::shard::audit::AuditedAction;
 use crate::shard::commands::Commands;
 use crate::shard::core::Core;
+use crate::shard::gate::Gating;
 use crate::shard::grants::Granting;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::media::MediaCalls;
@@ -338,6 +339,7 @@ impl<'a> Replies<'a> {
         self.core.net.conns[slot].standing.set_state(HandshakeState::Attached);
         Metering::on(self.core).note_arrival(now, slot);
         self.core.presence.add_newcomer(slot.into());
+        Gating::on(self.core).join_rooms(now, slot.into());
     }
 
     /// Sends the messages that were requested, or as many of them as fit.

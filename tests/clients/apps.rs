@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use support::packages::{NODE, run};
+use support::packages::{NODE, PYTHON, SCRIPTS, run};
 use support::process::{Kept, wait_until};
 use support::redis::RedisServer;
 use support::server::{Server, token};
@@ -106,4 +106,26 @@ fn chat_with_a_backend_of_hooks_works_on_two_servers() {
     let servers = [start_chat(&address, &[&url]), start_chat(&address, &[&url])];
     let ports = servers.iter().map(port).collect::<Vec<_>>().join(",");
     assert_eq!(run(Command::new("node").arg(NODE.join("chat.mjs")).arg(ports)), CHAT);
+}
+
+fn python_clients(ports: &str) -> String {
+    let backend = token("backend", &json!({"scope": "push"}));
+    run(Command::new(&*PYTHON).args([&format!("{SCRIPTS}/apps.py"), ports, &backend]))
+}
+
+#[test]
+fn python_clients_in_an_application_namespace_are_served_by_one_server() {
+    let (_backend, address) = backend();
+    let server = start_chat(&address, &[]);
+    assert_eq!(python_clients(port(&server)), "websocket\npolling\n");
+}
+
+#[test]
+fn python_clients_in_an_application_namespace_are_served_by_two_servers() {
+    let (_backend, address) = backend();
+    let redis = RedisServer::start();
+    let url = format!("redis.url={}", redis.url());
+    let servers = [start_chat(&address, &[&url]), start_chat(&address, &[&url])];
+    let ports = servers.iter().map(port).collect::<Vec<_>>().join(",");
+    assert_eq!(python_clients(&ports), "websocket\npolling\n");
 }

@@ -7,6 +7,7 @@ mod browser_socketio;
 mod conformance;
 mod dashboard_page;
 mod emitters;
+mod hooks;
 mod profiles;
 mod recovery;
 mod switchboard_js;

@@ -12,6 +12,7 @@ mod doctor;
 mod drain;
 mod exposure;
 mod handshakes;
+mod hooks;
 mod hosts;
 mod limits;
 mod listeners;

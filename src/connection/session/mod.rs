@@ -45,6 +45,8 @@ pub struct SessionSettings {
     pub heartbeat: Heartbeat,
     /// Time limit of an upgrade, in milliseconds.
     pub upgrade_ms: u64,
+    /// Whether sessions may upgrade.
+    pub upgrades: bool,
     /// Limits of a payload.
     pub payload: PayloadLimits,
     /// Bytes queued for a client that does not poll.
@@ -517,7 +519,7 @@ impl EngineIoSession {
 fn encode_open(out: &mut Vec<u8>, version: Version, sid: &str, can_upgrade: bool, settings: &SessionSettings) {
     let open = Open {
         sid,
-        can_upgrade,
+        can_upgrade: can_upgrade && settings.upgrades,
         ping_interval_ms: settings.heartbeat.interval_ms,
         ping_timeout_ms: settings.heartbeat.timeout_ms,
         payload_bytes_max: settings.payload.payload_bytes,

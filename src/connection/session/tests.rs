@@ -11,6 +11,7 @@ use crate::codec::ws;
 const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },
     upgrade_ms: 10_000,
+    upgrades: true,
     payload: PayloadLimits { payload_bytes: 1_000_000, packets: 100 },
     outbound_bytes: 4_096,
 };

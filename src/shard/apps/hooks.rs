@@ -5,11 +5,11 @@ use crate::base::ids::ConnectionId;
 use crate::base::time::Now;
 use crate::codec::socketio::Attachments;
 use crate::domain::app::AppPacket;
-use crate::domain::decision::{Decision, DecisionFailure, DecisionKind, DecisionOutcome};
-use crate::domain::reject::{Code, Reject};
+use crate::domain::decision::{Decision, DecisionKind, DecisionOutcome};
 use crate::shard::apps::sockets::AppSockets;
 use crate::shard::core::Core;
 use crate::shard::decisions::OnDecision;
+use crate::shard::gate::Gating;
 
 /// Handles answers.
 pub(in crate::shard) struct AppHooks<'a> {
@@ -27,26 +27,27 @@ impl<'a> AppHooks<'a> {
             Some(OnDecision::Connect { connection, key }) => self.connect_decided(now, connection, key, outcome),
             Some(OnDecision::Event { connection, ack }) => self.event_decided(now, connection, ack, outcome),
             Some(OnDecision::Gone) => drop(outcome.map(|decision| self.emit(*decision))),
+            Some(OnDecision::Attach { connection, key, by, socket }) => {
+                Gating::on(self.core).connect_decided(now, connection, key, (by, socket), outcome);
+            }
+            Some(OnDecision::Request { connection, key, kind }) => {
+                Gating::on(self.core).decided(now, connection, (kind, key), outcome);
+            }
             None => debug_assert!(false, "invariant: each question is answered once"),
         }
     }
 
     fn connect_decided(&mut self, now: Now, connection: ConnectionId, key: Box<str>, outcome: DecisionOutcome) {
-        let rules = self.core.questions.rules.rules(DecisionKind::Connect);
-        if let (Ok(decision), Some(rules)) = (&outcome, rules) {
-            self.core.questions.keep(now.mono, key, rules.cache_ms, decision);
-        }
+        let outcome = self.core.questions.settle(now.mono, DecisionKind::Connect, key, outcome);
         let Some(slot) = self.core.net.find_socketio(connection) else {
             // The client has gone.
             return;
         };
-        let outcome = outcome.map(|decision| *decision);
-        let outcome = self.permitted(DecisionKind::Connect, outcome);
         AppSockets::on(self.core).let_in(now, slot, outcome);
     }
 
     fn event_decided(&mut self, now: Now, connection: ConnectionId, ack: Option<u64>, outcome: DecisionOutcome) {
-        let outcome = self.permitted(DecisionKind::Event, outcome.map(|decision| *decision));
+        let outcome = self.core.questions.permitted(DecisionKind::Event, outcome);
         let slot = self.core.net.find_socketio(connection);
         let place = slot.and_then(|slot| {
             let peer = self.core.net.sessions.peers.get(slot).filter(|peer| peer.is_connected)?;
@@ -85,20 +86,6 @@ impl<'a> AppHooks<'a> {
         self.core.ask_next(now, space, slot);
     }
 
-    /// The decision where the application has not answered.
-    fn permitted(&self, kind: DecisionKind, outcome: Result<Decision, DecisionFailure>) -> Result<Decision, Reject> {
-        outcome.or_else(|failure| match self.core.questions.rules.rules(kind) {
-            Some(rules) if rules.opens_on_failure => Ok(Decision::default()),
-            _ => {
-                let text = match failure {
-                    DecisionFailure::Full => "Too many questions to the application are waiting",
-                    DecisionFailure::Failed => "The application does not answer",
-                };
-                Err(Reject { retry_after_s: Some(1), ..Reject::new(Code::Overloaded, text) })
-            }
-        })
-    }
-
     /// Changes rooms and data of the socket that an event has come from.
     fn change(&mut self, space: u8, slot: SocketIoSlot, decision: &mut Decision) {
         if let Some(space) = self.core.apps.spaces.get_mut(&space) {
@@ -111,7 +98,7 @@ impl<'a> AppHooks<'a> {
     }
 
     /// Does the further acts that an answer asks for.
-    fn emit(&mut self, decision: Decision) {
+    pub(in crate::shard) fn emit(&mut self, decision: Decision) {
         for request in decision.emit {
             let mut sockets = AppSockets::on(self.core);
             if let Err(reject) = sockets.emit(request.order) {

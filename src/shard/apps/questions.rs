@@ -44,11 +44,10 @@ impl Core {
     pub(super) fn ask_connect(&mut self, now: Now, slot: SocketIoSlot, auth: Option<&str>) -> ConnectQuestion {
         let peer = &self.net.sessions.peers[slot];
         let rules = self.options.socket_io.app(peer.space).cloned();
-        let (Some(_), Some(rules), Some(user)) =
-            (self.questions.rules.rules(DecisionKind::Connect), rules, peer.identity.clone())
-        else {
+        let (Some(rules), Some(user)) = (rules, peer.identity.clone()) else { return ConnectQuestion::NoHook };
+        if !self.is_asked(DecisionKind::Connect, &rules.namespace) {
             return ConnectQuestion::NoHook;
-        };
+        }
         let socket = self.net.socket_id(slot);
         let remote = self.net.remote_of(PeerKey::from(slot), now);
         let (address, agent) =
@@ -61,7 +60,7 @@ impl Core {
             namespace: &rules.namespace,
             socket: &socket,
             user: &user,
-            rooms: &rules.join,
+            rooms: Some(&rules.join),
             data: None,
         };
         let mut body = Vec::new();
@@ -83,7 +82,8 @@ impl Core {
         (name, values): (&str, String),
         ack: Option<u64>,
     ) -> Result<(), Reject> {
-        if self.questions.rules.rules(DecisionKind::Event).is_none() {
+        let rules = self.options.socket_io.app(space);
+        if !rules.is_some_and(|rules| self.is_asked(DecisionKind::Event, &rules.namespace)) {
             return Err(Reject::new(Code::UnknownType, "No rule of this namespace takes the event"));
         }
         let socket = self.apps.spaces.get_mut(&space).and_then(|space| space.sockets.get_mut(&slot.raw()));
@@ -101,6 +101,10 @@ impl Core {
             self.ask_next(now, space, slot);
         }
         Ok(())
+    }
+
+    fn is_asked(&self, kind: DecisionKind, namespace: &str) -> bool {
+        self.questions.rules.rules(kind).is_some_and(|rules| rules.asks_about(namespace))
     }
 
     /// Asks for the next event of a socket, if one waits.
@@ -135,7 +139,7 @@ impl Core {
         why: &str,
     ) {
         let rules = self.options.socket_io.app(space).cloned();
-        if let (Some(_), Some(rules)) = (self.questions.rules.rules(DecisionKind::Event), rules) {
+        if let Some(rules) = rules.filter(|rules| self.is_asked(DecisionKind::Event, &rules.namespace)) {
             let (mut body, mut reason) = (Vec::new(), Vec::new());
             crate::codec::json::string(&mut reason, why);
             let reason = String::from_utf8(reason).expect("invariant: JSON is text");
@@ -148,5 +152,5 @@ impl Core {
 
 fn subject<'a>(namespace: &'a str, user: &'a Identity, socket: &'a AppSocket) -> DecisionSubject<'a> {
     let rooms = socket.rooms.get(1..).unwrap_or_default();
-    DecisionSubject { namespace, socket: socket.id(), user, rooms, data: socket.given.data.as_deref() }
+    DecisionSubject { namespace, socket: socket.id(), user, rooms: Some(rooms), data: socket.given.data.as_deref() }
 }

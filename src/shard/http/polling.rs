@@ -54,10 +54,7 @@ impl<'a> Polling<'a> {
         head: &RequestHead<'_>,
         used: usize,
     ) -> Step {
-        let mut query = HandshakeQuery::parse(head.query());
-        if query.version == Some(Version::V3) && !self.core.options.socket_io.version_3 {
-            query.version = None;
-        }
+        let query = self.served(HandshakeQuery::parse(head.query()));
         let is_upgrade = head.list_contains("upgrade", "websocket");
         let sender = self.session_sender(now, slot, head, &query);
         let request = match read(head.method, &query, is_upgrade, sender.is_allowed()) {
@@ -350,6 +347,14 @@ impl<'a> Polling<'a> {
             }
             Err(error) => self.post_broken(now, slot, link, error),
         }
+    }
+
+    /// A query without the version and transport that are not served here.
+    fn served<'q>(&self, query: HandshakeQuery<'q>) -> HandshakeQuery<'q> {
+        let served = &self.core.options.socket_io;
+        let version = query.version.filter(|version| *version != Version::V3 || served.version_3);
+        let transport = query.transport.filter(|transport| served.serves(*transport));
+        HandshakeQuery { version, transport, ..query }
     }
 
     /// A POST's body cannot be read. One that is too large is dropped, and its session goes on.

@@ -16,17 +16,16 @@ use crate::connection::standing::{Notices, Standing};
 use crate::connection::websocket::WebSocket;
 use crate::dialect::rest::RestRefusal;
 use crate::domain::access::Identity;
-use crate::domain::op::{Op, UserOp};
 use crate::domain::reject::{Code, Reject};
 use crate::shard::admission::AdmissionDecision;
 use crate::shard::audit::RefusalCause;
 use crate::shard::commands::seconds;
 use crate::shard::core::Core;
+use crate::shard::gate::Gating;
 use crate::shard::http::Step;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::http::polling::Polling;
 use crate::shard::net::accept_key;
-use crate::shard::requests::{OnReply, PendingRequest, RequestId};
 
 /// Upgrades connections to WebSockets.
 pub(in crate::shard) struct Upgrade<'a> {
@@ -120,12 +119,11 @@ impl<'a> Upgrade<'a> {
         conn.expires_at = expires_at.map_or(0, seconds);
         conn.identity = Some(identity.clone());
         self.core.net.rearm(now, slot);
-        let connection = self.core.net.id_of(slot);
-        let request = PendingRequest::new(connection, RequestId::Raw(None), OnReply::Attached);
         let socket = socket.map(|socket| socket.as_ref().into());
         self.core.note_upgraded(now, slot);
+        self.core.net.remotes.set_address(slot, address);
         self.core.net.remotes.set_agent(slot, head.header("user-agent"), now);
-        self.core.send(request, Op::User(identity.user_name(), UserOp::Attach { connection, by: identity, socket }));
+        Gating::on(self.core).attach(now, slot.into(), (identity, socket), None);
         Ok(())
     }
 

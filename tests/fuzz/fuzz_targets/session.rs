@@ -18,6 +18,7 @@ use switchboard::connection::websocket::Heartbeat;
 const SETTINGS: SessionSettings = SessionSettings {
     heartbeat: Heartbeat { interval_ms: 300, timeout_ms: 200 },
     upgrade_ms: 1_000,
+    upgrades: true,
     payload: PayloadLimits { payload_bytes: 1_024, packets: 16 },
     outbound_bytes: 2_048,
 };

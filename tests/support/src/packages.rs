@@ -67,6 +67,8 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
         "dialects.mjs",
         "emitter.py",
         "emitters.mjs",
+        "hooks.mjs",
+        "options.mjs",
         "own_cases.mjs",
         "recovery.mjs",
         "rolling.mjs",

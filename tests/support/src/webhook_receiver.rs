@@ -45,7 +45,11 @@ impl WebhookRequest {
     }
 }
 
+/// Makes the body of an answer from that of its request.
+type Answers = Box<dyn Fn(&Value) -> Value + Send>;
+
 struct ReceiverState {
+    answers: Mutex<Option<Answers>>,
     requests: Mutex<Vec<WebhookRequest>>,
     status: AtomicU16,
     delay_ms: AtomicU64,
@@ -86,8 +90,13 @@ impl WebhookReceiver {
         let listener = TcpListener::bind(address).expect("an address");
         let address = listener.local_addr().expect("its address").to_string();
         let (requests, is_over) = (Mutex::default(), AtomicBool::new(false));
-        let state =
-            Arc::new(ReceiverState { requests, status: AtomicU16::new(200), delay_ms: AtomicU64::new(0), is_over });
+        let state = Arc::new(ReceiverState {
+            answers: Mutex::default(),
+            requests,
+            status: AtomicU16::new(200),
+            delay_ms: AtomicU64::new(0),
+            is_over,
+        });
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming() {
@@ -128,6 +137,11 @@ impl WebhookReceiver {
         }
         all.extend(arguments);
         Server::start(&all)
+    }
+
+    /// Sets the bodies of the next answers, as those of a hook.
+    pub fn answer_by(&self, answers: impl Fn(&Value) -> Value + Send + 'static) {
+        *self.state.answers.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(answers));
     }
 
     /// Sets the status of the next answers.
@@ -187,10 +201,16 @@ fn serve(stream: impl Read + Write, state: &ReceiverState) {
             return;
         }
         let status = state.status.load(Ordering::Acquire);
+        let said = match &*state.answers.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(answers) => answers(&serde_json::from_str(&body).expect("JSON")).to_string(),
+            None => "ok".to_owned(),
+        };
         let request = WebhookRequest { headers, body, status };
         state.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
-        let answer =
-            format!("HTTP/1.1 {status} Answer\r\nContent-Length: 2\r\nLocation: http://127.0.0.1:1/\r\n\r\nok");
+        let answer = format!(
+            "HTTP/1.1 {status} Answer\r\nContent-Length: {}\r\nLocation: http://127.0.0.1:1/\r\n\r\n{said}",
+            said.len()
+        );
         if reader.get_mut().write_all(answer.as_bytes()).is_err() || reader.get_mut().flush().is_err() {
             return;
         }
