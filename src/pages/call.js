@@ -54,7 +54,7 @@ function join() {
   failures = 0;
   mesh = new Mesh({ selfId: peerId, media, send: sendSignal });
   link = new ServerLink({ media, send: (type, body) => signaling.request(type, { roomId, fromPeerId: peerId, toPeerId: "sfu", ...body }) });
-  paths = new Paths({ mesh, link, report: reportFailure });
+  paths = new Paths({ mesh, link, report: reportFailure, shown: ui.shownTracks });
   paths.addEventListener("change", render);
   paths.addEventListener("fallback", ({ detail }) => ui.toast(`${detail.reason} The call goes on from peer to peer.`));
   mesh.addEventListener("change", render);

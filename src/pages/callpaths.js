@@ -9,7 +9,6 @@
 const TICK_MS = 100;
 // A peer whose other side does not say that it has changed, too, is not waited for longer.
 const OTHER_SIDE_MS = 6_000;
-const LINGER_MS = 2_000;
 const SOUND_PACKETS = 15;
 
 export class Paths extends EventTarget {
@@ -18,13 +17,15 @@ export class Paths extends EventTarget {
   #mesh;
   #link;
   #report;
+  #shown;
   #isUsable = true;
   #ticking = 0;
-  #doneAt = 0;
 
-  // `report(toPeerId, reason)` tells the server of a connection that cannot be made.
-  constructor({ mesh, link, report }) {
+  // `report(toPeerId, reason)` tells the server of a connection that cannot be made; `shown(peerId)` are the tracks that are
+  // shown of a peer just now.
+  constructor({ mesh, link, report, shown }) {
     super();
+    this.#shown = shown;
     this.#mesh = mesh;
     this.#link = link;
     this.#report = report;
@@ -113,29 +114,41 @@ export class Paths extends EventTarget {
     let changed = false;
     for (const peer of peers) {
       const wanted = this.#wanted(peer);
-      if (wanted === "p2p") peer.otherVia = null;
       const frames = direct.find((stats) => stats.peerId === peer.peerId);
       if (peer.via !== wanted && (wanted === "sfu" ? hasCome(peer, served.get(peer.peerId)) : hasComeDirectly(peer, frames))) {
         peer.via = wanted;
         peer.changedAt = now;
         changed = true;
-        if (wanted === "sfu") peer.tellWay("sfu");
       }
-      if (peer.via === "sfu" && wanted === "sfu" && peer.pc && (peer.otherVia === "sfu" || now - (peer.changedAt ?? 0) > OTHER_SIDE_MS)) {
+      // What was told in this turn has to be on its way before the connection is closed.
+      if (peer.via === wanted && peer.toldVia !== wanted && this.#isShown(peer) && peer.tellWay(wanted)) {
+        peer.toldVia = wanted;
+      } else if (peer.via === "sfu" && wanted === "sfu" && peer.pc && this.#isOver(peer, now)) {
         peer.rest();
         changed = true;
       }
     }
-    const isServed = peers.some((peer) => peer.via === "sfu" || this.#wanted(peer) === "sfu");
-    if (isServed || !this.#link.pc) this.#doneAt = 0;
-    else this.#doneAt ||= now;
-    // The others may still be on their way back.
-    if (this.#doneAt && now - this.#doneAt > LINGER_MS) this.#link.close();
+    const isServed = peers.some((peer) => peer.via === "sfu" || this.#wanted(peer) === "sfu" || !this.#isOver(peer, now));
+    if (!isServed) this.#link.close();
     if (this.#isDone(peers)) {
       clearInterval(this.#ticking);
       this.#ticking = 0;
     }
     if (changed) this.#changed();
+  }
+
+  // Whether the tiles of a peer show what comes by its present way.
+  #isShown(peer) {
+    const { camera, screen } = this.view(peer);
+    const shown = this.#shown(peer.peerId);
+    const { video, screen: shares } = peer.mediaState;
+    return (!video || shown.camera === camera) && (!shares || shown.screen === screen);
+  }
+
+  // Whether neither side needs the former way any more.
+  #isOver(peer, now) {
+    const isAgreed = peer.toldVia === peer.via && (peer.otherVia === peer.via || peer.channel?.readyState === "closed");
+    return isAgreed || now - (peer.changedAt ?? 0) > OTHER_SIDE_MS;
   }
 
   #failed(reason) {
@@ -153,12 +166,14 @@ export class Paths extends EventTarget {
 
 // Whether a peer's media have come by the server: pictures if it sends any, or else sound.
 function hasCome(peer, measured) {
-  const { camera = 0, microphone = 0 } = measured?.fresh ?? {};
+  const { camera = 0, screen = 0, microphone = 0 } = measured?.fresh ?? {};
+  if (peer.mediaState.screen && !screen) return false;
   if (peer.mediaState.video) return camera > 0;
   return peer.mediaState.audio ? microphone > SOUND_PACKETS : Boolean(measured);
 }
 
 function hasComeDirectly(peer, stats) {
   if (peer.pc?.connectionState !== "connected") return false;
+  if (peer.mediaState.screen && !stats?.screenFramesDecoded) return false;
   return !peer.mediaState.video || stats?.framesDecoded > 0;
 }

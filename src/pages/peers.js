@@ -132,8 +132,9 @@ class Peer {
   camera = null;
   screen = null;
   framesDecoded = 0;
-  // "p2p" or "sfu": the way by which its media come, and the one by which ours come to it.
+  // "p2p" or "sfu": the way by which its media come, the one that it was told, and the one by which ours come to it.
   via = null;
+  toldVia = null;
   otherVia = null;
 
   #mesh;
@@ -190,7 +191,7 @@ class Peer {
   reopen() {
     if (this.#isReopening) return;
     this.#isReopening = true;
-    this.otherVia = null;
+    this.otherVia = this.toldVia = null;
     if (this.#polite) this.awaitOffer();
     else this.connect();
   }
@@ -199,12 +200,14 @@ class Peer {
   rest() {
     this.close();
     this.channel = this.audio = this.camera = this.screen = null;
-    this.otherVia = null;
+    this.otherVia = this.toldVia = null;
   }
 
-  // Tells the other side by which way its media come.
+  // Tells the other side by which way its media are shown here. Returns whether that could be sent.
   tellWay(via) {
-    if (this.channel?.readyState === "open") this.channel.send(JSON.stringify({ via }));
+    if (this.channel?.readyState !== "open") return false;
+    this.channel.send(JSON.stringify({ via }));
+    return true;
   }
 
   expire(gone) {
@@ -281,7 +284,7 @@ class Peer {
     this.pc?.close();
     const pc = new RTCPeerConnection({ iceServers: this.#mesh.iceServers, bundlePolicy: "max-bundle" });
     this.pc = pc;
-    this.channel = this.audio = this.camera = this.screen = null;
+    this.channel = this.audio = this.camera = this.screen = this.toldVia = null;
     this.#screenSlot = this.#remoteSession = null;
     this.#makingOffer = this.#ignoringOffer = this.#isReopening = false;
     pc.onnegotiationneeded = () => this.#offer(pc);
@@ -440,7 +443,7 @@ function sessionOf(sdp) {
 function wayOf(data) {
   try {
     const { via } = JSON.parse(data);
-    return via === "sfu" ? via : null;
+    return via === "sfu" || via === "p2p" ? via : null;
   } catch {
     return null;
   }

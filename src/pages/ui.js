@@ -6,6 +6,7 @@
 const GAP_PX = 10;
 const WIDEST = 16 / 9;
 const TOAST_MS = 6_000;
+const SHOWN_WITHIN_MS = 500;
 const AVATAR_HUES = 8;
 
 export const $ = (id) => document.getElementById(id);
@@ -84,18 +85,67 @@ export function paintAvatar(node, name) {
 
 // A video element covers the avatar from its first picture on.
 export function showPicture(tile, video, track) {
-  const update = () => tile.classList.toggle("has-video", Boolean(video.srcObject) && video.videoWidth > 0);
+  // The one that takes the place of `video` later is the last one, too.
+  const update = () => {
+    const shown = tile.querySelector("video:last-of-type");
+    tile.classList.toggle("has-video", Boolean(shown.srcObject) && shown.videoWidth > 0);
+  };
   video.onresize = update;
   attach(video, track);
   update();
 }
 
-// A media element shows the same track until it is given another one.
-function attach(mediaElement, track) {
-  const current = mediaElement.srcObject?.getTracks()[0] ?? null;
-  if (current === (track ?? null)) return;
-  mediaElement.srcObject = track ? new MediaStream([track]) : null;
-  if (track) mediaElement.play().catch((error) => error.name === "NotAllowedError" && soundBlocked());
+const trackOf = (node) => node?.srcObject?.getTracks()[0] ?? null;
+
+// By media element: the one that takes its place as soon as it plays.
+const successors = new WeakMap();
+
+// A media element shows the same track until it is given another one. An element that is given another source begins with an
+// empty picture, so one that plays already goes on until the other track has a picture or sound in an element of its own.
+function attach(node, track = null) {
+  const waiting = successors.get(node);
+  if (waiting && trackOf(waiting) === track) return;
+  waiting?.remove();
+  successors.delete(node);
+  if (trackOf(node) === track) return;
+  if (!track || !trackOf(node)) return play(node, track);
+  const next = node.cloneNode();
+  next.muted = node.muted;
+  next.removeAttribute("id");
+  next.removeAttribute("data-part");
+  successors.set(node, next);
+  node.before(next);
+  whenShown(next, () => successors.get(node) === next && replace(node, next));
+  play(next, track);
+}
+
+function replace(node, next) {
+  successors.delete(node);
+  next.id = node.id;
+  next.dataset.part = node.dataset.part;
+  next.onresize = node.onresize;
+  node.remove();
+  node.srcObject = null;
+  next.onresize?.();
+}
+
+function play(node, track) {
+  node.srcObject = track ? new MediaStream([track]) : null;
+  if (track) node.play().catch((error) => error.name === "NotAllowedError" && soundBlocked());
+}
+
+// Calls `act`, more than once perhaps, when an element has shown its first picture or plays its sound.
+function whenShown(node, act) {
+  if (node.tagName === "AUDIO") return node.addEventListener("playing", act, { once: true });
+  node.requestVideoFrameCallback?.(act);
+  // A page in the background shows no pictures.
+  node.addEventListener("loadeddata", () => setTimeout(act, SHOWN_WITHIN_MS), { once: true });
+}
+
+// The tracks that the tiles of a person show just now.
+export function shownTracks(id) {
+  const of = (key) => trackOf(tiles.get(`${key}:${id}`)?.querySelector("[data-part=video]"));
+  return { camera: of("person"), screen: of("screen") };
 }
 
 function soundBlocked() {
