@@ -68,7 +68,7 @@ fn serve(arguments: &ServeArguments) -> Result<(), String> {
     let keeper = created.clone();
     let loaded = arguments.load(move |directory| dev_secret(directory, &keeper));
     let outcome = loaded.and_then(|loaded| {
-        let (log_guard, level) = command_line::start_logging(&loaded.settings.log, &loaded.settings.audit)?;
+        let (log_guard, level) = command_line::start_logging(&loaded.settings)?;
         Ok((start(arguments, loaded, level)?, log_guard))
     });
     if let (Err(_), Some(secret)) = (&outcome, created.take()) {

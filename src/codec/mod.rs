@@ -10,6 +10,7 @@ pub mod msgpack;
 pub mod proxy;
 pub mod recovery;
 pub mod socketio;
+pub mod trace;
 pub mod turn;
 pub mod webhook;
 pub mod ws;

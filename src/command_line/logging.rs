@@ -1,9 +1,7 @@
 //! Logging: structured lines on standard error, written by a thread of their own; standard output is left to the commands.
-//! Lines of the target `audit` have a level and a format of their own, and may go to a file.
+//! Lines of the targets `audit` and `access` have formats of their own, and may go to files.
 
-use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use tracing::Metadata;
@@ -14,11 +12,12 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, reload};
 
-use crate::config::{AuditSettings, LogFormat, LogSettings};
-use crate::runtime::log_writer;
+use crate::config::{AccessSettings, LogFormat, Settings};
+use crate::runtime::log_writer::{self, LineFile};
 
-/// The target of audit lines.
+/// The targets of lines that are not part of the general log.
 const AUDIT: &str = "audit";
+const ACCESS: &str = "access";
 
 /// A filter of lines.
 type LineFilter = FilterFn<Box<dyn Fn(&Metadata<'_>) -> bool + Send + Sync>>;
@@ -31,7 +30,7 @@ impl LogLevel {
     /// Changes the level.
     pub fn set(&self, level: LevelFilter) {
         // Fails only if logging has ended.
-        let _ = self.0.reload(only(level, false));
+        let _ = self.0.reload(general(level));
     }
 }
 
@@ -39,33 +38,53 @@ impl LogLevel {
 /// until the process ends, so that the last lines are written. The level can be changed later.
 ///
 /// # Errors
-/// The file of the audit log cannot be opened.
+/// A file of lines cannot be opened.
 #[must_use = "the last lines are lost when the guards are dropped early"]
-pub fn start_logging(log: &LogSettings, audit: &AuditSettings) -> Result<(Vec<WorkerGuard>, LogLevel), String> {
+pub fn start_logging(settings: &Settings) -> Result<(Vec<WorkerGuard>, LogLevel), String> {
+    let Settings { log, audit, access, .. } = settings;
     let (stderr, guard) = log_writer::start();
     let mut guards = vec![guard];
     let has_colours = std::io::stderr().is_terminal();
-    let (filter, level) = reload::Layer::new(only(log.level, false));
-    let general = lines(log.format, stderr.clone(), has_colours).with_filter(filter);
+    let (filter, level) = reload::Layer::new(general(log.level));
+    let all_others = lines(log.format, stderr.clone(), has_colours).with_filter(filter);
     let format = audit.format.unwrap_or(log.format);
     let audited = match &audit.file {
         Some(path) => {
-            let (file, guard) = log_writer::start_file(open(path)?);
+            let (file, guard) = log_writer::start_file(open("audit.file", path)?);
             guards.push(guard);
             lines(format, file, false)
         }
-        None => lines(format, stderr, has_colours),
+        None => lines(format, stderr.clone(), has_colours),
     };
-    let audited = audited.with_filter(only(audit.level, true));
-    let layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(general), Box::new(audited)];
+    let audited = audited.with_filter(only(AUDIT, audit.level));
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![Box::new(all_others), Box::new(audited)];
+    if let AccessSettings { enabled: true, file, format, .. } = access {
+        let format = format.unwrap_or(log.format);
+        let accesses = match file {
+            Some(path) => {
+                let (file, guard) = log_writer::start_lossy("access", open("access.file", path)?);
+                guards.push(guard);
+                lines(format, file, false)
+            }
+            None => lines(format, stderr, has_colours),
+        };
+        layers.push(Box::new(accesses.with_filter(only(ACCESS, LevelFilter::INFO))));
+    }
     // Fails only if logging has already been started.
     drop(tracing_subscriber::registry().with(layers).try_init());
     Ok((guards, LogLevel(level)))
 }
 
-/// Events up to a level, either those of the audit log or all others.
-fn only(level: LevelFilter, is_audit: bool) -> LineFilter {
-    let is_one = move |metadata: &Metadata<'_>| (metadata.target() == AUDIT) == is_audit && *metadata.level() <= level;
+/// Events of one target up to a level.
+fn only(target: &'static str, level: LevelFilter) -> LineFilter {
+    let is_one = move |metadata: &Metadata<'_>| metadata.target() == target && *metadata.level() <= level;
+    LineFilter::new(Box::new(is_one)).with_max_level_hint(level)
+}
+
+/// All other events up to a level.
+fn general(level: LevelFilter) -> LineFilter {
+    let is_one =
+        move |metadata: &Metadata<'_>| ![AUDIT, ACCESS].contains(&metadata.target()) && *metadata.level() <= level;
     LineFilter::new(Box::new(is_one)).with_max_level_hint(level)
 }
 
@@ -79,8 +98,7 @@ fn lines(format: LogFormat, writer: NonBlocking, has_colours: bool) -> Box<dyn L
     }
 }
 
-/// Opens the file to append to; a new one is readable by the server's user and group only.
-fn open(path: &Path) -> Result<File, String> {
-    let opened = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
-    opened.map_err(|error| format!("audit.file: {}: {error}", path.display()))
+/// Opens the file that a setting names.
+fn open(setting: &str, path: &Path) -> Result<LineFile, String> {
+    LineFile::open(path).map_err(|error| format!("{setting}: {}: {error}", path.display()))
 }

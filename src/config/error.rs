@@ -65,8 +65,6 @@ pub(super) enum Problem {
         /// The most similar known name, in the spelling of the source.
         nearest: Option<String>,
     },
-    /// A key reserved for a feature that this version lacks, see [`super::UNSUPPORTED`].
-    Unsupported { source: SettingSource, key: String },
     /// Another problem: unreadable text, or values that contradict each other.
     Other {
         /// Where it was written, if in one place.
@@ -95,9 +93,6 @@ impl fmt::Display for Problem {
             Self::Unknown { source, key, nearest } => {
                 write!(formatter, "{source}: unknown key {key}")?;
                 suggest(formatter, nearest)
-            }
-            Self::Unsupported { source, key } => {
-                write!(formatter, "{source}: {key}: not supported by this version of Switchboard, remove this setting")
             }
             Self::Other { source: Some(source), message } => {
                 write!(formatter, "{source}: {message}")

@@ -170,7 +170,7 @@ mod tests {
             "tls.client_certificates" => "optional",
             "tls.min_version" => "1.3",
             "log.level" | "audit.level" => "off",
-            "log.format" | "audit.format" => "json",
+            "log.format" | "audit.format" | "access.format" => "json",
             _ if key.ends_with("_file") || key.starts_with("tls.") => return None,
             _ => match default.parse::<u64>() {
                 Ok(number) => return Some((number + 1).to_string()),

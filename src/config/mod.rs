@@ -7,6 +7,7 @@
 
 mod apps;
 mod auth;
+mod deflate;
 mod error;
 mod hooks;
 mod issuers;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 use toml::Value;
 
 pub use auth::{AuthSettings, Verify};
+pub use deflate::CompressionSettings;
 pub use error::{ConfigError, nearest};
 pub use hooks::HookSettings;
 pub use kinds::{Network, Secret};
@@ -45,9 +47,9 @@ pub use listen::ListenerSettings;
 pub use live::SettingChange;
 pub use media::{MediaMode, MediaServerKind, MediaSettings};
 pub use network::{
-    AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings, LogFormat, LogSettings,
-    MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings, TurnSettings,
-    WebSocketSettings,
+    AccessSettings, AuditSettings, CorsSettings, DefaultNotices, DrainSettings, HeartbeatSettings, IceSettings,
+    LogFormat, LogSettings, MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings,
+    TurnSettings, WebSocketSettings,
 };
 pub use print::{defaults, print, reference, schema};
 pub use profile::ProtocolProfile;
@@ -62,9 +64,6 @@ use mask::masked;
 use network::TopSettings;
 use print::InForce;
 use raw::{RawSettings, SettingKey};
-
-/// Settings reserved for features that this version lacks. Setting one is an error, because it would have no effect.
-pub const UNSUPPORTED: &[&str] = &["deflate.enabled", "deflate.min_bytes"];
 
 /// All settings, checked.
 #[derive(Clone, Debug)]
@@ -99,6 +98,8 @@ pub struct Settings {
     pub presence: PresenceSettings,
     /// The endpoint `/ws`.
     pub websocket: WebSocketSettings,
+    /// Compression.
+    pub deflate: CompressionSettings,
     /// Messages that a backend pushes.
     pub push: PushSettings,
     /// What is told about connections.
@@ -125,6 +126,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// See [`AuditSettings`].
     pub audit: AuditSettings,
+    /// See [`AccessSettings`].
+    pub access: AccessSettings,
     /// Events that the application receives by HTTP.
     pub webhooks: WebhookSettings,
     /// Questions to the application by HTTP.
@@ -214,6 +217,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         MediaSettings::KEYS,
         PresenceSettings::KEYS,
         WebSocketSettings::KEYS,
+        CompressionSettings::KEYS,
         PushSettings::KEYS,
         MonitoringSettings::KEYS,
         HeartbeatSettings::KEYS,
@@ -227,6 +231,7 @@ fn keys() -> impl Iterator<Item = &'static SettingKey> {
         DrainSettings::KEYS,
         LogSettings::KEYS,
         AuditSettings::KEYS,
+        AccessSettings::KEYS,
         WebhookSettings::KEYS,
         HookSettings::KEYS,
     ]
@@ -245,6 +250,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let media = MediaSettings::read(raw);
     let presence = PresenceSettings::read(raw);
     let websocket = WebSocketSettings::read(raw);
+    let deflate = CompressionSettings::read(raw);
     let push = PushSettings::read(raw);
     let monitoring = MonitoringSettings::read(raw);
     let heartbeat = HeartbeatSettings::read(raw);
@@ -258,6 +264,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
     let drain = DrainSettings::read(raw);
     let log = LogSettings::read(raw);
     let audit = AuditSettings::read(raw);
+    let access = AccessSettings::read(raw);
     let webhooks = WebhookSettings::read(raw);
     let hooks = HookSettings::read(raw);
     let top = top?;
@@ -277,6 +284,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         media: media?,
         presence: presence?,
         websocket: websocket?,
+        deflate: deflate?,
         push: push?,
         monitoring: monitoring?,
         heartbeat: heartbeat?,
@@ -290,6 +298,7 @@ fn read(raw: &mut RawSettings, dev: bool) -> Option<Settings> {
         drain: drain?,
         log: log?,
         audit: audit?,
+        access: access?,
         webhooks: webhooks?,
         hooks: hooks?,
         dev,

@@ -314,6 +314,20 @@ settings! {
 }
 
 settings! {
+    /// The access log: a line for each connection that has ended and for each request by HTTP that was answered.
+    pub struct AccessSettings in "access." {
+        /// Whether there is an access log.
+        enabled: bool = false, truth;
+        /// Log one of so many connections and requests; answers with a status from 500 on are logged in any case.
+        sample: usize = 1, whole(1, 1_000_000);
+        /// `"text"` for people, `"json"` for machines; `""`: as `log.format`.
+        format: Option<LogFormat> = "", one_of(AUDIT_FORMAT);
+        /// File that lines are appended to, opened again at SIGHUP; `""`: standard error, with the other lines.
+        file: Option<PathBuf> = "", path;
+    }
+}
+
+settings! {
     /// Logging to standard error.
     pub struct LogSettings in "log." {
         /// Log level: `"off"`, `"error"`, `"warn"`, `"info"`, `"debug"` or `"trace"`.

@@ -12,7 +12,6 @@ use serde::Deserialize;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
-use super::UNSUPPORTED;
 use super::error::{ConfigError, Problem, SettingSource, nearest};
 use super::kinds::Shape;
 use super::listen::{ListenerSettings, listeners};
@@ -192,9 +191,6 @@ fn unknown(
     source: SettingSource,
     spelled: impl FnOnce(&'static str) -> String,
 ) -> Problem {
-    if UNSUPPORTED.contains(&key.as_str()) {
-        return Problem::Unsupported { source, key };
-    }
     let nearest = nearest(&key, keys.iter().map(|key| key.name)).map(spelled);
     Problem::Unknown { source, key, nearest }
 }
@@ -222,8 +218,7 @@ impl FileReader<'_> {
         for (word, value) in table {
             let name = format!("{prefix}{}", word.get_ref());
             let group = format!("{name}.");
-            let mut names = self.keys.iter().map(|key| key.name).chain(UNSUPPORTED.iter().copied());
-            let is_group = names.any(|name| name.starts_with(&group));
+            let is_group = self.keys.iter().any(|key| key.name.starts_with(&group));
             let source = self.source(value.span().start);
             match (find(self.keys, &name), value.get_ref()) {
                 (Some(key), _) => self.put_value(raw, key, value, source),

@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
+use crate::connection::access::AccessEntry;
+use crate::connection::deflation::DeflateSettings;
 use crate::connection::engineio_socket::SessionLink;
 use crate::dialect::rest::RestCallKind;
 use crate::domain::history::HistoryRange;
@@ -125,6 +127,10 @@ pub struct ReplyForm {
     pub origin: Option<Box<str>>,
     /// Whether the page may use the cookies that its browser sends.
     pub with_credentials: bool,
+    /// What the access log tells of the request, if it does.
+    pub access: Option<Box<AccessEntry>>,
+    /// How the body is compressed, if the client accepts that.
+    pub gzip: Option<DeflateSettings>,
 }
 
 /// Response headers beside the common ones, as pairs of name and value.
@@ -139,6 +145,23 @@ impl ReplyForm {
     /// Whether the connection closes after this response.
     pub fn closes(&self) -> bool {
         self.connection == Some(Connection::Close)
+    }
+
+    /// The settings by which a body with these headers is compressed, if it is.
+    pub fn compression(&self, headers: Headers<'_>, body: &[u8]) -> Option<DeflateSettings> {
+        let is_packed = headers.iter().any(|(name, _)| *name == "Content-Encoding");
+        self.gzip.filter(|settings| body.len() >= settings.bytes_min && !is_packed)
+    }
+
+    /// Appends the response with a body that was compressed.
+    pub fn write_packed(&self, out: &mut Vec<u8>, status: u16, date: &str, headers: Headers<'_>, packed: &[u8]) {
+        let mut own: Vec<(&'static str, &str)> = headers.to_vec();
+        // The bytes differ from those that a strong tag stands for (RFC 9110 section 8.8.1).
+        let tag = headers.iter().find(|(name, _)| *name == "ETag").map(|(_, tag)| format!("W/{tag}"));
+        own.retain(|(name, _)| *name != "ETag");
+        own.extend(tag.as_deref().map(|tag| ("ETag", tag)));
+        own.extend([("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]);
+        self.write(out, status, date, &own, packed);
     }
 
     /// Appends the response to `out`.

@@ -6,8 +6,10 @@
 //!
 //! The owners of rooms and users are not known here.
 
+pub mod access;
 pub mod conn;
 pub mod credentials;
+pub mod deflation;
 pub mod engineio_socket;
 pub mod forwarded;
 pub mod http;

@@ -4,8 +4,12 @@
 //! At the end of the turn each connection is written once, directly from the buffer. Only bytes that a socket does not
 //! accept are copied, into the connection's [`Backlog`], up to a limit: a client that does not read cannot delay others
 //! or use more memory than that.
+//!
+//! Whatever is pushed to a connection with permessage-deflate is compressed on the way ([`Outbound::packed`]).
 
 use smallvec::SmallVec;
+
+use crate::connection::deflation::{DeflateSettings, Deflation};
 
 /// A range of the turn's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,8 @@ pub const NO_CONNECTION: u32 = u32::MAX;
 pub struct Queue {
     /// Index of the share in this turn plus one; 0: no share.
     share: u32,
+    /// Base-2 logarithm of the client's window if its messages are compressed; otherwise 0.
+    window_bits: u8,
     /// Bytes that the socket did not accept.
     pub backlog: Option<Box<Backlog>>,
 }
@@ -122,6 +128,8 @@ pub struct Outbound {
     used: usize,
     /// Maximum of bytes and of shares used in a turn since the last [`Outbound::trim`].
     most: (usize, usize),
+    /// Compressor, from the first connection on that uses it.
+    deflation: Option<Box<Deflation>>,
 }
 
 /// Minimum capacity kept by [`Outbound::trim`], in bytes.
@@ -149,6 +157,7 @@ impl Outbound {
         if segment.is_empty() {
             return;
         }
+        let segment = if queue.window_bits == 0 { segment } else { self.packed(segment, queue.window_bits) };
         if queue.share == 0 {
             self.open_share(slot);
             queue.share = self.used as u32;
@@ -160,6 +169,18 @@ impl Outbound {
             Some(last) if last.end == segment.start && last.droppable == segment.droppable => last.end = segment.end,
             _ => segments.push(segment),
         }
+    }
+
+    /// Has all messages to a connection compressed from now on, for a window of `window_bits`.
+    pub fn deflate(&mut self, queue: &mut Queue, window_bits: u8, settings: DeflateSettings) {
+        self.deflation.get_or_insert_with(|| Box::new(Deflation::new(settings)));
+        queue.window_bits = window_bits;
+    }
+
+    /// A segment as it is sent to connections with a window of `window_bits`: compressed, once in a turn.
+    pub fn packed(&mut self, segment: Segment, window_bits: u8) -> Segment {
+        let deflation = self.deflation.as_mut().expect("invariant: a queue that is compressed has made the compressor");
+        deflation.pack(&mut self.bytes, segment, window_bits)
     }
 
     fn open_share(&mut self, slot: u32) {
@@ -213,6 +234,9 @@ impl Outbound {
         self.most = (self.most.0.max(self.bytes.len()), self.most.1.max(self.used));
         self.bytes.clear();
         self.used = 0;
+        if let Some(deflation) = &mut self.deflation {
+            deflation.clear();
+        }
     }
 
     /// Whether [`Outbound::trim`] may release memory.
@@ -224,6 +248,9 @@ impl Outbound {
     pub fn trim(&mut self) {
         let (bytes, shares) = std::mem::take(&mut self.most);
         self.bytes.shrink_to(bytes.max(KEEP_BYTES));
+        if let Some(deflation) = &mut self.deflation {
+            deflation.trim();
+        }
         self.shares.truncate(shares.max(KEEP_SHARES).max(self.used));
         self.shares.shrink_to_fit();
     }
@@ -233,6 +260,11 @@ impl Queue {
     /// Clears the reference to the share, after it has been written.
     pub fn settle(&mut self) {
         self.share = 0;
+    }
+
+    /// Base-2 logarithm of the client's window if messages are compressed; otherwise 0.
+    pub fn window_bits(&self) -> u8 {
+        self.window_bits
     }
 
     /// Whether the queue is empty.

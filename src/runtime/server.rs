@@ -481,6 +481,7 @@ impl Server {
 
     /// Reads the settings again. If they, or the files they name, are not valid, the former ones stay in force.
     fn reload(&mut self) {
+        log_writer::reopen_files();
         let Some(mut reader) = self.settings.take() else {
             tracing::info!("this server has no settings to read again");
             return;

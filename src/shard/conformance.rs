@@ -94,7 +94,8 @@ impl<'a> Conformance<'a> {
                 return input.remaining();
             }
             let mut is_last = false;
-            let outcome = decoder.next(&mut input, &ECHO);
+            let mut decoder = std::mem::take(decoder);
+            let outcome = decoder.next_inflating(&mut input, &ECHO, self.core.net.inflater(slot));
             let segment = self.core.net.outbound.encode(|out| match outcome {
                 Ok(None) => {}
                 Ok(Some(Frame::Text(text))) => ws::encode_text(out, text.as_bytes()),
@@ -115,8 +116,8 @@ impl<'a> Conformance<'a> {
             });
             let is_over = outcome == Ok(None);
             self.core.net.push(slot, segment);
+            self.core.net.conns[slot].stage = if is_last { ConnStage::Draining } else { ConnStage::Echo(decoder) };
             if is_last {
-                self.core.net.conns[slot].stage = ConnStage::Draining;
                 self.core.net.half_close(now, slot);
             }
             if is_over {

@@ -15,6 +15,7 @@ use crate::base::time::Now;
 use crate::codec::http::RequestHead;
 use crate::codec::jwt::{Claims, Verifier};
 use crate::codec::recovery;
+use crate::connection::access::AccessEntry;
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::forwarded::client_address;
@@ -28,6 +29,7 @@ use crate::domain::revocation::token_mark;
 use crate::message::{OwnerMessage, Placement, Requester, ShardNumber, redis};
 use crate::owner::embedded::EmbeddedOwner;
 use crate::shard::Options;
+use crate::shard::access_log::AccessLog;
 use crate::shard::admission::{Admission, AdmissionDecision};
 use crate::shard::apps::Apps;
 use crate::shard::audit::{AuditLog, RefusalCause};
@@ -79,6 +81,7 @@ pub(super) struct Core {
     pub(super) drain: Option<Box<Drain>>,
     pub(super) metrics: ShardMetrics,
     pub(super) audit: AuditLog,
+    pub(super) access: AccessLog,
     pub(super) stats: Stats,
     /// When the messages that this turn writes were accepted, in milliseconds since 1970.
     pub(super) published: Vec<u64>,
@@ -128,6 +131,7 @@ impl Core {
             channels: Channels::new(number, options.node, placement),
             recovery: Recovery::new(options.recovery_window_ms, &key, seed),
             revocations: RevocationFeed::new(seed),
+            access: AccessLog::new(options.access_sample),
             options,
             verifier,
             rng,
@@ -226,6 +230,12 @@ impl Core {
             self.options.operator_notices.unknown_client(now);
         }
         address
+    }
+
+    /// What the access log will tell of a request, if it does.
+    pub(super) fn access_entry(&self, now: Now, slot: ConnSlot, head: &RequestHead<'_>) -> Option<Box<AccessEntry>> {
+        let is_on = self.access.is_on();
+        is_on.then(|| AccessEntry::new(head, self.client_address(now, slot, head), now))
     }
 
     /// Counts the socket of a request for the client that a proxy reports. Returns whether the client may have it.

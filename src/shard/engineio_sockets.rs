@@ -44,7 +44,7 @@ impl<'a> EngineIoSockets<'a> {
             }
             // The decoder is taken along, so that handling a frame may change the connection.
             let mut decoder = std::mem::take(&mut socket.decoder);
-            let is_more = match decoder.next(&mut input, &limits) {
+            let is_more = match decoder.next_inflating(&mut input, &limits, self.core.net.inflater(slot)) {
                 Ok(Some(frame)) => {
                     self.frame(now, slot, at, frame);
                     true

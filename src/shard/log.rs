@@ -117,6 +117,13 @@ impl ConnectionLog {
         self.closing = Some(Closing { code: 0, reason: reason.text().into(), is_abnormal: Some(is_abnormal) });
     }
 
+    /// The close code and the reason of the connection that is being closed, where they are known.
+    pub(super) fn closing(&self) -> (Option<u16>, Option<&str>) {
+        let closing = self.closing.as_ref();
+        let code = closing.map(|closing| closing.code).filter(|code| *code != 0);
+        (code, closing.map(|closing| &*closing.reason).filter(|reason| !reason.is_empty()))
+    }
+
     /// The connection is closed.
     pub(super) fn end_closing(&mut self) {
         self.closing = None;

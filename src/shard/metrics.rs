@@ -18,6 +18,7 @@ use crate::domain::reject::{Code, Reject};
 use crate::message::redis::RedisState;
 use crate::message::storage::StorageState;
 use crate::message::{ShardMessage, ShardNumber, ShardReport};
+use crate::shard::access_log::EndedConnection;
 use crate::shard::core::Core;
 use crate::shard::log::{ConnectionLog, Line, Logging};
 use crate::shard::peers::Departing;
@@ -288,9 +289,37 @@ impl Metering<'_> {
             (departing.reason(), departing.is_abnormal() && !is_draining),
             now.wall.saturating_sub(connected_at),
         );
+        self.log_ended(peer, &visitor, departing, now.wall.saturating_sub(connected_at));
         self.core.stats.telemetry.departures[self.dialect_of(peer)] += 1;
         self.core.stats.telemetry.departed[departing.label()] += 1;
         self.core.metrics.disconnected(now, visitor, connected_at, departing);
+    }
+
+    /// Adds an ended connection to the access log.
+    fn log_ended(&mut self, peer: PeerKey, visitor: &MonitoredClient, departing: Departing, lasted_ms: u64) {
+        let Core { access, net, metrics, .. } = &mut *self.core;
+        if !access.is_on() {
+            return;
+        }
+        let (dialect, transport) = match peer.slot() {
+            PeerSlot::Raw(_) => ("raw", "websocket"),
+            PeerSlot::SocketIo(slot) => {
+                let transport = net.session_of(slot).map_or("", |at| net.sessions.list[at].session.transport_name());
+                (net.sessions.peers[slot].dialect.name(), transport)
+            }
+        };
+        let (code, reason) = metrics.log.closing();
+        access.ended(&EndedConnection {
+            connection: visitor.connection,
+            user: visitor.user.as_ref(),
+            address: visitor.address,
+            dialect,
+            transport,
+            code,
+            reason: reason.unwrap_or(departing.reason()),
+            agent: visitor.user_agent.as_deref(),
+            lasted_ms,
+        });
     }
 
     /// The number of a peer's dialect, 0 for `raw`.

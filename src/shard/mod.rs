@@ -6,6 +6,7 @@
 //! comes from a seed, so the same inputs give the same outputs.
 
 mod accepting;
+mod access_log;
 mod admission;
 mod apps;
 mod audit;

@@ -14,14 +14,14 @@ use crate::base::limits;
 use crate::base::time::Now;
 use crate::base::wheel::{TICK_MS, Wheel, tick};
 use crate::codec::engineio::Version;
-use crate::codec::http::{Connection, RequestHead};
+use crate::codec::http::{Connection, Gzip, RequestHead};
 use crate::codec::socketio as packets;
-use crate::codec::ws::{self, AcceptKey, UpgradeError, UpgradeRequest};
+use crate::codec::ws::{self, AcceptKey, DeflateAgreement, Inflater, UpgradeError, UpgradeRequest};
 use crate::connection::conn::{CloseState, Conn, ConnStage};
 use crate::connection::credentials::{self, TokenCarrier, TokenCarriers};
 use crate::connection::engineio_socket::SessionLink;
 use crate::connection::forwarded::addressed;
-use crate::connection::http::{Http, ReplyForm as Form};
+use crate::connection::http::{Headers, Http, ReplyForm as Form};
 use crate::connection::origins::{Addressed, Sender};
 use crate::connection::outbound::{Outbound, Segment};
 use crate::connection::session::SessionRoute;
@@ -45,6 +45,10 @@ pub(super) struct Net {
     pub(super) remotes: Remotes<ConnSlot>,
     pub(super) timers: Wheel<TimerKey>,
     pub(super) outbound: Outbound,
+    /// Decompresses what comes from clients.
+    inflater: Inflater,
+    /// Compresses answers by HTTP.
+    gzip: Gzip,
     /// Connections whose close the end of the turn carries on.
     pub(super) ending: Vec<ConnSlot>,
     /// Connections whose backlog has outgrown its bound.
@@ -73,6 +77,8 @@ impl Net {
             remotes: Remotes::new(seed),
             timers: Wheel::new(now.mono),
             outbound: Outbound::default(),
+            inflater: Inflater::default(),
+            gzip: Gzip::default(),
             ending: Vec::new(),
             overflowed: Vec::new(),
             resumed: Vec::new(),
@@ -318,6 +324,34 @@ impl Net {
         self.waiting.look_again(slot);
     }
 
+    // WebSockets.
+
+    /// Sends the answer that makes a connection a WebSocket, and has messages compressed if its client offers that.
+    pub(super) fn switch_protocols(
+        &mut self,
+        slot: ConnSlot,
+        head: &RequestHead<'_>,
+        accept: &AcceptKey,
+        protocol: Option<&str>,
+    ) {
+        let agreed = self.options.deflate.and_then(|settings| {
+            let offers = head.headers_named("sec-websocket-extensions").collect::<Vec<_>>().join(", ");
+            Some((DeflateAgreement::of_offers(&offers)?, settings))
+        });
+        let extensions = agreed.map(|(agreement, _)| agreement.answer());
+        let segment =
+            self.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, extensions.as_deref()));
+        self.push(slot, segment);
+        if let Some((agreement, settings)) = agreed {
+            self.outbound.deflate(&mut self.conns[slot].queue, agreement.window_bits, settings);
+        }
+    }
+
+    /// The decompressor, if the messages of a connection may be compressed.
+    pub(super) fn inflater(&mut self, slot: ConnSlot) -> Option<&mut Inflater> {
+        (self.conns[slot].queue.window_bits() != 0).then_some(&mut self.inflater)
+    }
+
     // The end of connections.
 
     /// Closes a connection at the turn's end, even with bytes unsent.
@@ -430,7 +464,25 @@ impl Net {
             connection: Some(connection),
             origin: origin.map(Into::into),
             with_credentials: sender == Sender::TrustedPage,
+            gzip: self.options.http_deflate.filter(|_| head.accepts_gzip()),
+            access: None,
         }
+    }
+
+    /// Sends the answer to a request: status, date, headers and body; the body compressed if the client accepts that.
+    pub(super) fn push_answer(
+        &mut self,
+        slot: ConnSlot,
+        form: &Form,
+        (status, date, headers): (u16, &str, Headers<'_>),
+        body: &[u8],
+    ) {
+        let packed = form.compression(headers, body).and_then(|settings| self.gzip.pack(body, settings.level));
+        let segment = self.outbound.encode(|out| match packed {
+            Some(packed) => form.write_packed(out, status, date, headers, packed),
+            None => form.write(out, status, date, headers, body),
+        });
+        self.push(slot, segment);
     }
 
     /// The client address of a peer.

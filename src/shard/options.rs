@@ -9,6 +9,7 @@ use crate::codec::http::HeadLimits;
 use crate::codec::turn::{self, TurnSecret};
 use crate::codec::{engineio, json, socketio, ws};
 use crate::connection::credentials::TokenCarriers;
+use crate::connection::deflation::DeflateSettings;
 use crate::connection::namespace::NamespaceIndex;
 use crate::connection::origins::Origins;
 use crate::connection::session;
@@ -39,6 +40,12 @@ pub struct Options {
     pub body_bytes: usize,
     /// Limits of a WebSocket message.
     pub websocket: ws::FrameLimits,
+    /// One of so many connections and requests has a line in the access log; 0: none.
+    pub access_sample: u32,
+    /// Compression of WebSocket messages, if clients may have it.
+    pub deflate: Option<DeflateSettings>,
+    /// Compression of answers by HTTP, if clients may have it.
+    pub http_deflate: Option<DeflateSettings>,
     /// Bytes a message's content may have.
     pub content_bytes: usize,
     /// Bytes that may be queued for a connection that does not read.

@@ -47,7 +47,7 @@ impl<'a> RawSockets<'a> {
             }
             let is_more = match is_held || is_late {
                 true => false,
-                false => match decoder.next(&mut input, &limits) {
+                false => match decoder.next_inflating(&mut input, &limits, self.core.net.inflater(slot)) {
                     Ok(Some(frame)) => {
                         self.frame(now, slot, frame);
                         true

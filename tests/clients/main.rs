@@ -6,6 +6,7 @@ mod browser_media;
 mod browser_socketio;
 mod conformance;
 mod dashboard_page;
+mod deflate;
 mod emitters;
 mod hooks;
 mod profiles;

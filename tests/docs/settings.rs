@@ -58,23 +58,33 @@ fn keys_in_the_documents_exist() {
     assert!(found > 60, "{found} keys found");
 }
 
+/// Files of `packaging` that start the server.
+const STARTING: [(&str, &str); 4] = [
+    ("packaging/docker/Dockerfile", include_str!("../../packaging/docker/Dockerfile")),
+    ("packaging/docker/compose.yaml", include_str!("../../packaging/docker/compose.yaml")),
+    ("packaging/docker/compose.redis.yaml", include_str!("../../packaging/docker/compose.redis.yaml")),
+    ("packaging/helm", include_str!("../../packaging/helm/switchboard/templates/_helpers.tpl")),
+];
+
 #[test]
 fn environment_variables_in_the_documents_exist() {
     let keys = keys();
     let mut found = 0;
-    for document in documents() {
+    let documents = documents();
+    let texts = documents.iter().map(|document| (document.name.as_str(), document.text.as_str()));
+    for (file, text) in texts.chain(STARTING) {
         let is_name = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
-        for part in document.text.split("SWITCHBOARD_").skip(1) {
+        for part in text.split("SWITCHBOARD_").skip(1) {
             let name: String = part.chars().take_while(|c| is_name(*c)).collect();
             if name.is_empty() || OF_TESTS.contains(&name.as_str()) {
                 continue;
             }
             let key = name.to_ascii_lowercase().replace("__", ".");
-            assert!(keys.contains(&key), "{}: SWITCHBOARD_{name}", document.name);
+            assert!(keys.contains(&key), "{file}: SWITCHBOARD_{name}");
             found += 1;
         }
     }
-    assert!(found >= 4, "{found} variables found");
+    assert!(found >= 12, "{found} variables found");
 }
 
 /// Runs `switchboard config` with these arguments; its output.
@@ -111,22 +121,22 @@ fn commands_of_service_managers_are_understood() {
     let path = directory.path().join("switchboard.toml");
     fs::write(&path, "").expect("a file");
     let mut commands = 0;
-    for document in documents() {
-        for block in document.blocks() {
-            for line in block.text.lines() {
-                let words: Vec<String> = match (line.strip_prefix("ExecStart="), line.strip_prefix("ENTRYPOINT ")) {
-                    (Some(command), _) => command.split(' ').map(str::to_owned).collect(),
-                    (_, Some(list)) => serde_json::from_str(list).expect("a list"),
-                    _ => continue,
-                };
-                assert!(words[0].ends_with("switchboard") && words[1] == "serve", "{words:?}");
-                let replaced: Vec<&str> = words[2..]
-                    .iter()
-                    .map(|word| if word.ends_with(".toml") { path.to_str().expect("text") } else { word })
-                    .collect();
-                config_of(&replaced);
-                commands += 1;
-            }
+    let documents = documents();
+    let blocks = documents.iter().flat_map(|document| document.blocks()).map(|block| block.text.clone());
+    for text in blocks.chain(STARTING.map(|(_, text)| text.to_owned())) {
+        for line in text.lines() {
+            let words: Vec<String> = match (line.strip_prefix("ExecStart="), line.strip_prefix("CMD ")) {
+                (Some(command), _) => command.split(' ').skip(1).map(str::to_owned).collect(),
+                (_, Some(list)) => serde_json::from_str(list).expect("a list"),
+                _ => continue,
+            };
+            assert_eq!(words[0], "serve", "{words:?}");
+            let replaced: Vec<&str> = words[1..]
+                .iter()
+                .map(|word| if word.ends_with(".toml") { path.to_str().expect("text") } else { word })
+                .collect();
+            config_of(&replaced);
+            commands += 1;
         }
     }
     assert_eq!(commands, 2, "commands found");

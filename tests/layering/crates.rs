@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "aws_lc_rs",
             "base64",
+            "flate2",
             "httparse",
             "jsonwebtoken",
             "memchr",

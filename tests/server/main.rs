@@ -2,12 +2,14 @@
 //! input that no correct client sends.
 
 mod access;
+mod access_log;
 mod audit;
 mod backups;
 mod bounds;
 mod budgets;
 mod command_line;
 mod connection_attempts;
+mod deflate;
 mod doctor;
 mod drain;
 mod exposure;
@@ -24,6 +26,7 @@ mod notices;
 mod packages;
 mod portable_json;
 mod presence;
+mod proxies;
 mod proxy_protocol;
 mod quotas;
 mod reload;

@@ -239,6 +239,16 @@ impl<'a> RequestHead<'a> {
         self.lines.values(name).filter_map(|value| str::from_utf8(value).ok())
     }
 
+    /// Whether `Accept-Encoding` names gzip, and not with the weight 0 (RFC 9110 §12.5.3).
+    pub fn accepts_gzip(&self) -> bool {
+        let mut codings = self.headers_named("accept-encoding").flat_map(|list| list.split(','));
+        codings.any(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
+            let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start_matches('=').parse::<f32>();
+            name.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
+        })
+    }
+
     /// Number of lines of this header, whatever their values.
     pub fn count(&self, name: &str) -> usize {
         self.lines.values(name).count()

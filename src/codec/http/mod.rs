@@ -15,6 +15,7 @@
 
 mod body;
 mod error;
+mod gzip;
 mod head;
 mod lines;
 mod response;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use body::{BodyDecoder, EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX, is_token};
 pub use error::HttpError;
+pub use gzip::Gzip;
 pub use head::{EMPTY_LINES_MAX, Framing, HEAD_BYTES_MAX, HEADERS_MAX, HeadLimits, HeadScan, RequestHead, parse_head};
 pub use response::{CONTINUE, Connection, Response, reason};
 pub use target::{

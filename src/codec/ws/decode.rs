@@ -4,6 +4,7 @@
 //! borrowed. Slow path: all other input is collected in a [`PartialInput`], allocated only while a frame or message is
 //! incomplete.
 
+use super::deflate::Inflater;
 use super::header::{self, FrameHeader, HEADER_BYTES_MAX, Opcode};
 use super::text::GrowingText;
 use super::{FrameError, FrameEvent, FrameLimits, close, mask};
@@ -71,6 +72,7 @@ struct PartialInput {
 struct AdmittedFrame {
     opcode: Opcode,
     is_final: bool,
+    is_packed: bool,
     /// Rotated for the next byte.
     mask: [u8; 4],
     /// Payload bytes to come.
@@ -89,6 +91,8 @@ struct PartialMessage {
 enum MessageBody {
     Text(GrowingText),
     Binary(Vec<u8>),
+    /// A compressed message of this opcode.
+    Packed(Opcode, Vec<u8>),
 }
 
 impl FrameDecoder {
@@ -102,12 +106,27 @@ impl FrameDecoder {
         input: &'a mut Input<'_>,
         limits: &FrameLimits,
     ) -> Result<Option<FrameEvent<'a>>, FrameError> {
+        self.next_inflating(input, limits, None)
+    }
+
+    /// [`FrameDecoder::next`] for a connection whose messages may be compressed if there is an `inflater`.
+    ///
+    /// # Errors
+    /// See [`FrameError`]. The caller closes and stops decoding.
+    #[inline]
+    pub fn next_inflating<'a>(
+        &mut self,
+        input: &'a mut Input<'_>,
+        limits: &FrameLimits,
+        inflater: Option<&mut Inflater>,
+    ) -> Result<Option<FrameEvent<'a>>, FrameError> {
         if input.remaining() == 0 {
             return Ok(None);
         }
         if self.partial.is_none()
-            && let Some(header) = header::parse(input.rest())?
+            && let Some(header) = header::parse(input.rest(), inflater.is_some())?
             && header.is_final
+            && !header.is_packed
             && header.opcode != Opcode::Continuation
             && let Ok(count) = usize::try_from(header.payload_bytes)
             && count <= input.remaining() - header.header_bytes
@@ -118,7 +137,7 @@ impl FrameDecoder {
             input.position += header.header_bytes;
             return whole_event(header.opcode, header.mask, input.take(count));
         }
-        self.next_in_pieces(input, limits)
+        self.next_in_pieces(input, limits, inflater)
     }
 
     /// [`FrameDecoder::next`] for any frame in any state.
@@ -127,11 +146,12 @@ impl FrameDecoder {
         &mut self,
         input: &'a mut Input<'_>,
         limits: &FrameLimits,
+        mut inflater: Option<&mut Inflater>,
     ) -> Result<Option<FrameEvent<'a>>, FrameError> {
         loop {
             let frame = match self.take_frame() {
                 Some(frame) => frame,
-                None => match self.read_header(input)? {
+                None => match self.read_header(input, inflater.is_some())? {
                     Some(header) => self.admit(header, limits)?,
                     None => return Ok(None),
                 },
@@ -140,7 +160,7 @@ impl FrameDecoder {
                 self.release();
                 return whole_event(frame.opcode, frame.mask, input.take(frame.remaining));
             }
-            if let Some(opcode) = self.gather(frame, input)? {
+            if let Some(opcode) = self.gather(frame, input, limits, &mut inflater)? {
                 return gathered_event(opcode, &input.gathered);
             }
             if input.remaining() == 0 {
@@ -162,22 +182,22 @@ impl FrameDecoder {
     /// Whether the frame is an event by itself and none of it has been buffered.
     #[inline]
     fn stands_alone(&self, frame: AdmittedFrame) -> bool {
-        let Some(partial) = &self.partial else { return frame.is_final };
+        let Some(partial) = &self.partial else { return frame.is_final && !frame.is_packed };
         match frame.opcode.is_control() {
             true => partial.control.is_empty(),
-            false => frame.is_final && partial.message.is_none(),
+            false => frame.is_final && !frame.is_packed && partial.message.is_none(),
         }
     }
 
     /// Parses a header; an incomplete one is buffered.
     #[inline]
-    fn read_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, FrameError> {
+    fn read_header(&mut self, input: &mut Input<'_>, may_pack: bool) -> Result<Option<FrameHeader>, FrameError> {
         if let Some(partial) = &mut self.partial
             && partial.header_bytes > 0
         {
-            return partial.complete_header(input);
+            return partial.complete_header(input, may_pack);
         }
-        let header = header::parse(input.rest())?;
+        let header = header::parse(input.rest(), may_pack)?;
         match header {
             Some(header) => input.position += header.header_bytes,
             None if input.remaining() > 0 => self.partial.get_or_insert_default().keep_header(input),
@@ -189,7 +209,7 @@ impl FrameDecoder {
     /// Validates a header against the state: order of frames, limits.
     #[inline]
     fn admit(&mut self, header: FrameHeader, limits: &FrameLimits) -> Result<AdmittedFrame, FrameError> {
-        let FrameHeader { opcode, is_final, mask, payload_bytes, .. } = header;
+        let FrameHeader { opcode, is_final, is_packed, mask, payload_bytes, .. } = header;
         let message = self.partial.as_mut().and_then(|partial| partial.message.as_mut());
         let message_bytes = match (opcode, message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => 0,
@@ -211,12 +231,18 @@ impl FrameDecoder {
         if !opcode.is_control() && remaining > limits.message_bytes.saturating_sub(message_bytes) {
             return Err(FrameError::TooLarge);
         }
-        Ok(AdmittedFrame { opcode, is_final, mask, remaining })
+        Ok(AdmittedFrame { opcode, is_final, is_packed, mask, remaining })
     }
 
     /// Buffers the received part of a frame. Returns its opcode when that completes an event, now in `input.gathered`.
     #[inline(never)]
-    fn gather(&mut self, mut frame: AdmittedFrame, input: &mut Input<'_>) -> Result<Option<Opcode>, FrameError> {
+    fn gather(
+        &mut self,
+        mut frame: AdmittedFrame,
+        input: &mut Input<'_>,
+        limits: &FrameLimits,
+        inflater: &mut Option<&mut Inflater>,
+    ) -> Result<Option<Opcode>, FrameError> {
         let partial = self.partial.get_or_insert_default();
         let count = frame.remaining.min(input.remaining());
         if count == 0 && frame.remaining > 0 {
@@ -231,7 +257,7 @@ impl FrameDecoder {
         if frame.opcode.is_control() {
             partial.control.extend_from_slice(payload);
         } else {
-            partial.message.get_or_insert_with(|| PartialMessage::new(frame.opcode)).body.push(payload)?;
+            partial.message.get_or_insert_with(|| PartialMessage::new(frame)).body.push(payload)?;
         }
         if frame.remaining > 0 {
             partial.frame = Some(frame);
@@ -243,7 +269,14 @@ impl FrameDecoder {
             return Ok(None);
         } else {
             let message = partial.message.take().expect("invariant: a data frame belongs to a message");
-            input.gathered = message.body.finish()?;
+            if let MessageBody::Packed(opcode, payload) = message.body {
+                let inflater =
+                    inflater.as_mut().expect("invariant: only a message that may be compressed is marked so");
+                input.gathered = CompleteMessage::Bytes(inflater.inflate(&payload, limits.message_bytes)?);
+                frame.opcode = opcode;
+            } else {
+                input.gathered = message.body.finish()?;
+            }
         }
         self.release();
         Ok(Some(frame.opcode))
@@ -273,12 +306,12 @@ impl PartialInput {
 
     /// Appends bytes to a buffered header until it is complete, at most [`HEADER_BYTES_MAX`].
     #[cold]
-    fn complete_header(&mut self, input: &mut Input<'_>) -> Result<Option<FrameHeader>, FrameError> {
+    fn complete_header(&mut self, input: &mut Input<'_>, may_pack: bool) -> Result<Option<FrameHeader>, FrameError> {
         while let Some(&byte) = input.rest().first() {
             input.position += 1;
             self.header[usize::from(self.header_bytes)] = byte;
             self.header_bytes += 1;
-            if let Some(header) = header::parse(&self.header[..usize::from(self.header_bytes)])? {
+            if let Some(header) = header::parse(&self.header[..usize::from(self.header_bytes)], may_pack)? {
                 self.header_bytes = 0;
                 return Ok(Some(header));
             }
@@ -288,8 +321,9 @@ impl PartialInput {
 }
 
 impl PartialMessage {
-    fn new(opcode: Opcode) -> Self {
-        let body = match opcode {
+    fn new(first: AdmittedFrame) -> Self {
+        let body = match first.opcode {
+            opcode if first.is_packed => MessageBody::Packed(opcode, Vec::new()),
             Opcode::Text => MessageBody::Text(GrowingText::default()),
             _ => MessageBody::Binary(Vec::new()),
         };
@@ -301,7 +335,7 @@ impl MessageBody {
     fn len(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
-            Self::Binary(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Packed(_, bytes) => bytes.len(),
         }
     }
 
@@ -309,7 +343,7 @@ impl MessageBody {
     fn push(&mut self, payload: &[u8]) -> Result<(), FrameError> {
         match self {
             Self::Text(text) => text.push(payload),
-            Self::Binary(bytes) => {
+            Self::Binary(bytes) | Self::Packed(_, bytes) => {
                 bytes.extend_from_slice(payload);
                 Ok(())
             }
@@ -319,7 +353,7 @@ impl MessageBody {
     fn finish(self) -> Result<CompleteMessage, FrameError> {
         Ok(match self {
             Self::Text(text) => CompleteMessage::Text(text.finish()?),
-            Self::Binary(bytes) => CompleteMessage::Bytes(bytes),
+            Self::Binary(bytes) | Self::Packed(_, bytes) => CompleteMessage::Bytes(bytes),
         })
     }
 }
@@ -367,7 +401,7 @@ mod tests {
         assert_eq!(decoder.next(&mut Input::new(&mut bytes), &FrameLimits::default()), Ok(None));
         match decoder.partial.and_then(|partial| partial.message).map(|message| message.body) {
             Some(MessageBody::Text(text)) => text.capacity(),
-            Some(MessageBody::Binary(bytes)) => bytes.capacity(),
+            Some(MessageBody::Binary(bytes) | MessageBody::Packed(_, bytes)) => bytes.capacity(),
             None => 0,
         }
     }

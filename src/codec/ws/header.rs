@@ -9,9 +9,12 @@ use super::{CONTROL_BYTES_MAX, FrameError};
 /// Maximum size of a masked frame's header: 2 bytes, a 64-bit length, the mask.
 pub(super) const HEADER_BYTES_MAX: usize = 14;
 
-/// Bits of extensions: RSV1, RSV2, RSV3. As no extension is negotiated, all must be zero (RFC 6455 section 5.2).
-/// permessage-deflate (RFC 7692) would use RSV1, 0x40, in the first frame of a message.
+/// Bits of extensions: RSV1, RSV2, RSV3. They must be zero unless an extension that uses them was negotiated (RFC 6455
+/// section 5.2).
 const RESERVED_BITS: u8 = 0x70;
+
+/// RSV1, which marks a message as compressed in its first frame (RFC 7692 section 6).
+pub(super) const COMPRESSED: u8 = 0x40;
 
 /// Opcode of a frame (RFC 6455 section 5.2); reserved ones are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,8 @@ pub(super) struct FrameHeader {
     pub(super) opcode: Opcode,
     /// Whether the frame is the last one of its message.
     pub(super) is_final: bool,
+    /// Whether the message that begins here is compressed.
+    pub(super) is_packed: bool,
     pub(super) mask: [u8; 4],
     /// Length of the payload in bytes.
     pub(super) payload_bytes: u64,
@@ -51,11 +56,12 @@ pub(super) struct FrameHeader {
     pub(super) header_bytes: usize,
 }
 
-/// Parses the header at the start of `bytes`; `None` while it is incomplete and valid so far.
+/// Parses the header at the start of `bytes`; `None` while it is incomplete and valid so far. `may_pack`: messages may be
+/// compressed.
 #[inline]
-pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
+pub(super) fn parse(bytes: &[u8], may_pack: bool) -> Result<Option<FrameHeader>, FrameError> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    let opcode = opcode(first)?;
+    let opcode = opcode(first, may_pack)?;
     let is_final = first & 0x80 != 0;
     let Some(&second) = bytes.get(1) else { return Ok(None) };
     check_second(opcode, is_final, second)?;
@@ -71,12 +77,15 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
         length => (u64::from(length), 2),
     };
     let Some(&mask) = bytes[mask_at..].first_chunk() else { return Ok(None) };
-    Ok(Some(FrameHeader { opcode, is_final, mask, payload_bytes, header_bytes: mask_at + 4 }))
+    let is_packed = first & COMPRESSED != 0;
+    Ok(Some(FrameHeader { opcode, is_final, is_packed, mask, payload_bytes, header_bytes: mask_at + 4 }))
 }
 
 #[inline]
-fn opcode(first: u8) -> Result<Opcode, FrameError> {
-    if first & RESERVED_BITS != 0 {
+fn opcode(first: u8, may_pack: bool) -> Result<Opcode, FrameError> {
+    // Only the first frame of a message says that it is compressed, and control frames are not.
+    let is_packed = may_pack && first & RESERVED_BITS == COMPRESSED && matches!(first & 0x0F, 0x1 | 0x2);
+    if first & RESERVED_BITS != 0 && !is_packed {
         return Err(FrameError::Protocol("reserved bit set"));
     }
     match first & 0x0F {
@@ -134,19 +143,20 @@ mod tests {
             (&[0x82, 0xFF, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4], 65_536),
         ];
         for (bytes, payload_bytes) in cases {
-            let header = parse(bytes).unwrap().unwrap();
+            let header = parse(bytes, false).unwrap().unwrap();
             assert_eq!(
                 header,
                 FrameHeader {
                     opcode: Opcode::Binary,
                     is_final: true,
+                    is_packed: false,
                     mask: [1, 2, 3, 4],
                     payload_bytes,
                     header_bytes: bytes.len()
                 }
             );
             for length in 0..bytes.len() {
-                assert_eq!(parse(&bytes[..length]), Ok(None), "{length} bytes of {bytes:?}");
+                assert_eq!(parse(&bytes[..length], false), Ok(None), "{length} bytes of {bytes:?}");
             }
         }
     }
@@ -171,8 +181,8 @@ mod tests {
             (&[0x81, 0xFF, 0x80, 0, 0, 0, 0, 0, 0, 0], "length is negative"),
         ];
         for (bytes, text) in cases {
-            assert_eq!(parse(bytes), Err(FrameError::Protocol(text)), "{bytes:?}");
-            assert_eq!(parse(&bytes[..bytes.len() - 1]), Ok(None), "all but the last of {bytes:?}");
+            assert_eq!(parse(bytes, false), Err(FrameError::Protocol(text)), "{bytes:?}");
+            assert_eq!(parse(&bytes[..bytes.len() - 1], false), Ok(None), "all but the last of {bytes:?}");
         }
     }
 }

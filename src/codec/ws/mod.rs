@@ -20,6 +20,7 @@
 
 mod close;
 mod decode;
+mod deflate;
 mod encode;
 mod frames;
 mod handshake;
@@ -31,6 +32,7 @@ mod text;
 mod tests;
 
 pub use decode::{FrameDecoder, Input};
+pub use deflate::{DeflateAgreement, Deflater, Inflater};
 pub use encode::{
     FrameMark, ServerHeader, begin_binary, begin_text, encode_binary, encode_close, encode_close_without_code,
     encode_ping, encode_pong, encode_text, finish, header,
@@ -79,6 +81,8 @@ pub enum FrameError {
     Protocol(&'static str),
     /// Text or a close reason that is not UTF-8.
     InvalidUtf8,
+    /// A message that is marked as compressed and is not.
+    NotCompressed,
     /// A message longer than [`FrameLimits::message_bytes`].
     TooLarge,
     /// A message of more than [`FrameLimits::fragments`] frames.
@@ -90,7 +94,7 @@ impl FrameError {
     pub fn close_code(self) -> u16 {
         match self {
             Self::Protocol(_) => 1002,
-            Self::InvalidUtf8 => 1007,
+            Self::InvalidUtf8 | Self::NotCompressed => 1007,
             Self::TooLarge | Self::TooManyFragments => 1009,
         }
     }
@@ -100,6 +104,7 @@ impl FrameError {
         match self {
             Self::Protocol(text) => text,
             Self::InvalidUtf8 => "text is not UTF-8",
+            Self::NotCompressed => "not compressed data",
             Self::TooLarge => "message too large",
             Self::TooManyFragments => "message in too many fragments",
         }

@@ -16,7 +16,7 @@ const CERTIFICATE_DAYS: u64 = 21;
 const SKEW_S: u64 = 5;
 
 const PROXY: &str =
-    "a proxy in front must pass on Upgrade and Connection, by HTTP/1.1 (docs/operations.md has nginx and others)";
+    "a proxy in front must pass on Upgrade and Connection, by HTTP/1.1 (docs/deployment.md has nginx and others)";
 
 /// Each address of the name, and whether it answers.
 pub(super) fn addresses(target: &Target) -> Vec<Finding> {

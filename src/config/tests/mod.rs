@@ -109,6 +109,11 @@ presence.grace_ms = 3000
 presence.batch_ms = 100
 websocket.subprotocols = []
 websocket.events = "request"
+deflate.enabled = false
+deflate.min_bytes = 256
+deflate.level = 2
+deflate.http = false
+deflate.http_min_bytes = 1024
 push.by_users = false
 monitoring.open = false
 heartbeat.interval_ms = 25000
@@ -173,6 +178,10 @@ log.format = "text"
 audit.level = "info"
 audit.format = ""
 audit.file = ""
+access.enabled = false
+access.sample = 1
+access.format = ""
+access.file = ""
 webhooks.endpoints = []
 webhooks.allow_private = false
 webhooks.outbox_bytes = 268435456
@@ -227,13 +236,6 @@ fn defaults_arrive_in_their_types() {
     assert_eq!(settings.presence.scope, Scope::Auto);
     assert!(settings.limits.exempt[0].contains("127.1.2.3".parse().unwrap()));
     assert_eq!(settings.log.level, tracing::level_filters::LevelFilter::INFO);
-}
-
-#[test]
-fn unsupported_keys_are_no_settings() {
-    for name in UNSUPPORTED {
-        assert!(keys().all(|key| key.name != *name), "{name}");
-    }
 }
 
 #[test]

@@ -47,26 +47,6 @@ fn unknown_key_is_reported_with_a_suggestion() {
 }
 
 #[test]
-fn settings_without_effect_are_rejected_from_every_source() {
-    const REASON: &str = "not supported by this version of Switchboard, remove this setting";
-    assert_eq!(
-        refusal(file("[deflate]\nenabled = true\nmin_bytes = 256")),
-        format!("switchboard.toml:2:1: deflate.enabled: {REASON}\nswitchboard.toml:3:1: deflate.min_bytes: {REASON}")
-    );
-    assert_eq!(
-        refusal(environment(&[("SWITCHBOARD_DEFLATE__ENABLED", "false")])),
-        format!("SWITCHBOARD_DEFLATE__ENABLED: deflate.enabled: {REASON}")
-    );
-    for key in UNSUPPORTED {
-        assert_eq!(refusal(set(&[&format!("{key}=1")])), format!("--set: {key}: {REASON}"));
-    }
-    assert_eq!(
-        refusal(file("deflate = { level = 3 }")),
-        "switchboard.toml:1:13: unknown key deflate.level; did you mean log.level?"
-    );
-}
-
-#[test]
 fn invalid_toml_is_reported_with_its_place() {
     let error = refusal(file("shards = 1\nlisten = [\n"));
     assert!(error.starts_with("switchboard.toml:"), "{error}");

@@ -72,6 +72,8 @@ pub struct EngineIoSession {
     version: Version,
     /// Whether polls may be answered in the binary form; relevant in version 3 only.
     takes_binary: bool,
+    /// Whether its last transport is a WebSocket.
+    has_websocket: bool,
     pulse: HeartbeatTimer,
     transport: SessionTransport,
 }
@@ -179,7 +181,8 @@ impl EngineIoSession {
         context: &SessionContext<'_>,
     ) -> Self {
         let pulse = HeartbeatTimer::new(version, context.mono, context.settings.heartbeat);
-        Self { nonce, version, takes_binary, pulse, transport }
+        let has_websocket = matches!(transport, SessionTransport::WebSocket(_));
+        Self { nonce, version, takes_binary, has_websocket, pulse, transport }
     }
 
     /// Protocol version.
@@ -204,6 +207,11 @@ impl EngineIoSession {
     /// Whether the transport is polling.
     pub fn is_polling(&self) -> bool {
         matches!(self.transport, SessionTransport::Polling(_))
+    }
+
+    /// The name of its last transport.
+    pub fn transport_name(&self) -> &'static str {
+        if self.has_websocket { "websocket" } else { "polling" }
     }
 
     /// Whether packets are queued for the next poll.
@@ -489,6 +497,7 @@ impl EngineIoSession {
         };
         let socket = polling.hand_over(self.version, self.takes_binary, context.effects);
         self.transport = SessionTransport::WebSocket(socket);
+        self.has_websocket = true;
     }
 
     /// Ends the session and answers the pending poll. After a regular end without a pending poll, the next poll is

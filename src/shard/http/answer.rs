@@ -51,7 +51,7 @@ impl Answer {
 
     /// A page as the answer to a request with this head: not again where the client has it (RFC 9110 §13.1.2).
     fn page(page: pages::WebPage, head: &RequestHead<'_>) -> Self {
-        let is_gzip = page.is_gzip && accepts_gzip(head);
+        let is_gzip = page.is_gzip && head.accepts_gzip();
         let tag = page.entity_tag(is_gzip);
         let mut headers = vec![
             ("Content-Security-Policy", CONTENT_SECURITY_POLICY.to_owned()),
@@ -80,16 +80,6 @@ impl Answer {
         self.headers.push((name, value.into()));
         self
     }
-}
-
-/// Whether `Accept-Encoding` names gzip, and not with the weight 0 (RFC 9110 §12.5.3).
-fn accepts_gzip(head: &RequestHead<'_>) -> bool {
-    let mut codings = head.headers_named("accept-encoding").flat_map(|list| list.split(','));
-    codings.any(|coding| {
-        let (name, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
-        let weight = weight.trim().trim_start_matches(['q', 'Q']).trim_start_matches('=').parse::<f32>();
-        name.trim().eq_ignore_ascii_case("gzip") && weight.is_ok_and(|weight| weight > 0.0)
-    })
 }
 
 impl From<RestRefusal> for Answer {
@@ -175,6 +165,10 @@ impl<'a> RestAnswers<'a> {
             self.core.call_refused(now, slot, head, reject, RefusalCause::Rate);
         })?;
         let part = list_part(call.kind, head.query())?;
+        let mut reply = form.clone();
+        if let Some(access) = &mut reply.access {
+            access.user = Some(identity.user_name());
+        }
         Ok(Routed::Call(Box::new(RestRequest {
             kind: call.kind,
             part,
@@ -185,7 +179,7 @@ impl<'a> RestAnswers<'a> {
             site: self.site(slot, head),
             address,
             claim: HostClaim { by: identity, key: head.header(HOST_SECRET_HEADER).map(host_key) },
-            reply: form.clone(),
+            reply,
         })))
     }
 
@@ -440,9 +434,11 @@ impl<'a> RestAnswers<'a> {
         };
         conn.stage = ConnStage::Http(None);
         self.core.stats.telemetry.answered(status);
+        if let Some(access) = &form.access {
+            self.core.access.answered(now, access, status, body.len());
+        }
         let date = http_date(now.wall);
-        let segment = self.core.net.outbound.encode(|out| form.write(out, status, &date, headers, body));
-        self.core.net.push(slot, segment);
+        self.core.net.push_answer(slot, &form, (status, &date, headers), body);
         if form.closes() {
             return self.core.net.half_close(now, slot);
         }

@@ -201,6 +201,7 @@ impl<'a> HttpRequests<'a> {
             return Upgrade::on(self.core).echo_request(now, slot, head, used);
         }
         let mut form = self.core.net.reply_form(slot, head);
+        form.access = self.core.access_entry(now, slot, head);
         match RestAnswers::on(self.core).route(now, slot, head, &form) {
             Ok(Routed::Call(request)) => match head.framing {
                 Framing::None | Framing::Length(0) => {

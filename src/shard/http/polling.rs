@@ -9,7 +9,7 @@ use crate::base::handle::{ConnSlot, SessionSlot, Slot};
 use crate::base::time::Now;
 use crate::codec::engineio::{EngineIoRefusal, HandshakeQuery, Payload, Transport, Version, jsonp};
 use crate::codec::http::{BodyDecoder, Connection, HttpError, RequestHead};
-use crate::codec::ws::{self, AcceptKey, FrameDecoder};
+use crate::codec::ws::{AcceptKey, FrameDecoder};
 use crate::connection::conn::ConnStage;
 use crate::connection::credentials;
 use crate::connection::engineio_socket::{EngineIoSocket, SessionLink};
@@ -231,8 +231,7 @@ impl<'a> Polling<'a> {
         self.core.note_upgraded(now, slot);
         // As Node.js does, whose clients rely on it.
         let protocol = credentials::subprotocol(head, &["*"]);
-        let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, accept, protocol, None));
-        self.core.net.push(slot, segment);
+        self.core.net.switch_protocols(slot, head, accept, protocol);
     }
 
     /// Has a connection carry a session, which says from then on how long it may be silent.

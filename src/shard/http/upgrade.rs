@@ -72,7 +72,8 @@ impl<'a> Upgrade<'a> {
         used: usize,
         refusal: RestRefusal,
     ) -> Step {
-        let form = self.core.net.reply_form(slot, head);
+        let mut form = self.core.net.reply_form(slot, head);
+        form.access = self.core.access_entry(now, slot, head);
         let is_last = form.closes() || head.has_body();
         if is_last {
             RestAnswers::on(self.core).close_with(now, slot, refusal);
@@ -110,8 +111,7 @@ impl<'a> Upgrade<'a> {
         let protocol = credentials::subprotocol(head, &self.core.options.subprotocols);
         let events = parameter(head, "events")?;
         let notices = events.as_deref().map_or(Ok(self.core.options.notices), Notices::parse).map_err(unknown_event)?;
-        let segment = self.core.net.outbound.encode(|out| ws::encode_switching_protocols(out, &accept, protocol, None));
-        self.core.net.push(slot, segment);
+        self.core.net.switch_protocols(slot, head, &accept, protocol);
         let conn = &mut self.core.net.conns[slot];
         conn.stage = ConnStage::WebSocket(WebSocket::new(now.mono));
         conn.standing = Standing::new(notices);

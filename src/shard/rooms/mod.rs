@@ -401,7 +401,16 @@ impl LocalRooms {
                     }
                 }
                 for slot in ready {
-                    write(&mut conns[slot], slot, &run.bytes);
+                    let conn = &mut conns[slot];
+                    match conn.queue.window_bits() {
+                        0 => write(conn, slot, &run.bytes),
+                        bits => {
+                            let whole =
+                                *whole.get_or_insert_with(|| outbound.encode(|out| out.extend_from_slice(&run.bytes)));
+                            let packed = outbound.packed(whole, bits);
+                            write(conn, slot, outbound.bytes(packed));
+                        }
+                    }
                 }
             }
             self.spare.put(run);

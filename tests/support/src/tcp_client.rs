@@ -136,12 +136,17 @@ impl TcpClient {
 
     /// The next frame's opcode and payload; `None` when the stream has ended.
     pub fn next_frame(&mut self) -> Option<(u8, Vec<u8>)> {
+        self.next_whole_frame().map(|(first, payload)| (first & 0x0F, payload))
+    }
+
+    /// The same with the whole first byte of the frame.
+    pub fn next_whole_frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
             if let Some((first, payload)) = parse_unmasked(&self.unread) {
                 let end = payload.end;
                 let payload = self.unread[payload].to_vec();
                 self.unread.drain(..end);
-                return Some((first & 0x0F, payload));
+                return Some((first, payload));
             }
             if !self.fill() {
                 return None;
