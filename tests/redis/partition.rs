@@ -1,6 +1,8 @@
 //! A server that is cut off from Redis until the others take it for dead and remove its members: its clients return to their
 //! rooms by recovery, and miss nothing.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use support::client::{Client, End};
@@ -99,4 +101,148 @@ fn clients_of_a_server_without_redis_for_long_return_to_their_rooms() {
 #[test]
 fn clients_of_a_server_that_redis_does_not_hear_return_to_their_rooms() {
     return_after(FaultProxy::drop_requests);
+}
+
+/// A member on a server that is cut off, with the messages that it has heard.
+struct Listener {
+    client: Client,
+    epoch: Value,
+    seq: Value,
+    heard: Vec<String>,
+}
+
+impl Listener {
+    fn join(server: &Server) -> Self {
+        let mut client = connect(server, "ada");
+        let joined = client.join("r", "a");
+        Self { client, epoch: joined["epoch"].clone(), seq: joined["seq"].clone(), heard: Vec::new() }
+    }
+
+    fn take(&mut self, message: &Value) {
+        self.seq = message["seq"].clone();
+        self.heard.push(message["content"].as_str().expect("a text").to_owned());
+    }
+
+    /// Returns to the room: the server has ended the connection.
+    fn resume(&mut self, server: &Server) {
+        let secret = self.client.hello["recoveryToken"].clone();
+        wait_until("the server is ready", || http::ask(&server.address, "GET", "/readyz", &[], None).status == 200);
+        self.client = connect(server, "ada");
+        let position = json!({ "r": { "epoch": self.epoch, "seq": self.seq } });
+        self.client.send(&json!({ "type": "resume", "recoveryToken": secret, "rooms": position }));
+        let resumed = self.client.wait_for("resumed");
+        let room = &resumed["rooms"]["r"];
+        assert_eq!((&room["recovered"], &room["epoch"]), (&json!(true), &self.epoch), "{resumed}");
+        for message in room["messages"].as_array().expect("messages") {
+            self.take(message);
+        }
+    }
+
+    /// Listens until `last` is heard; whether the server has ended the connection meanwhile.
+    fn listen(&mut self, server: &Server, last: &str) -> bool {
+        let mut is_ended = false;
+        while self.heard.last().is_none_or(|heard| heard != last) {
+            match self.client.next_or_end() {
+                Ok(message) if message["type"] == "message" => self.take(&message),
+                Ok(message) if message["type"] == "disconnect" => {
+                    assert_eq!(message["reason"], "server-isolated", "{message}");
+                    assert_eq!(message["reconnect"], true, "{message}");
+                }
+                Ok(message) => assert_ne!(message["type"], "room-closed", "{message}"),
+                Err(end) => {
+                    assert_eq!(end, End::Close(1012, "service restart".to_owned()));
+                    is_ended = true;
+                    self.resume(server);
+                }
+            }
+        }
+        is_ended
+    }
+}
+
+/// The number of times that each partition happens, and its lengths in seconds. `SWITCHBOARD_FAULTS`: twice as many, all lengths.
+fn partitions() -> (usize, &'static [u64]) {
+    match std::env::var("SWITCHBOARD_FAULTS").ok().and_then(|text| text.parse::<usize>().ok()) {
+        Some(faults) => (faults.div_ceil(2), &[1, 8, 18, 40]),
+        None => (1, &[1]),
+    }
+}
+
+/// A server is cut off for a while: its member hears every message once and in order, is a member all the time or is told to
+/// connect again, and can send afterwards.
+fn converge_after(cut: impl Fn(&FaultProxy)) {
+    let (times, lengths) = partitions();
+    let redis = RedisServer::start();
+    let proxy = FaultProxy::to(redis.port());
+    let [own, other] = [proxy.url(), redis.url()].map(|url| {
+        Server::of_shards(2, &[&format!("redis.url={url}"), "recovery.window_ms=120000", "limits.messages_per_minute=0"])
+    });
+    let (mut ada, mut bo) = (Listener::join(&own), connect(&other, "bo"));
+    bo.join("r", "b");
+    wait_until("the session is kept", || !redis.ask::<Vec<String>>("KEYS *:session:*").is_empty());
+    let mut said = Vec::new();
+    for (round, length) in (0..times).flat_map(|round| lengths.iter().map(move |length| (round, *length))) {
+        let mut say = |bo: &mut Client, when: &str| {
+            let text = format!("{round}, {length} s, {when}");
+            say_to(bo, &text);
+            said.push(text.clone());
+            text
+        };
+        say(&mut bo, "before");
+        cut(&proxy);
+        say(&mut bo, "meanwhile");
+        proxy.restore_after(Duration::from_secs(length));
+        let last = say(&mut bo, "after");
+        let is_ended = ada.listen(&own, &last);
+        eprintln!("cut off for {length} s: {}", if is_ended { "told to connect again" } else { "unnoticed" });
+        assert_eq!(ada.heard, said);
+        let back = format!("{round}, {length} s, back");
+        say_until_taken(&mut ada.client, &back);
+        let heard = bo.wait_for("message");
+        assert_eq!(heard["content"], back.as_str(), "once");
+        said.push(back.clone());
+        ada.heard.push(back);
+    }
+}
+
+/// Sends a message again until it is taken: a request can be on its way to Redis on a connection that is not known to be dead.
+fn say_until_taken(client: &mut Client, content: &str) {
+    let message = json!({ "type": "message", "roomId": "r", "content": content, "clientMessageId": content });
+    loop {
+        client.send(&message);
+        let answer = client.wait_until(|message| message["type"] == "message-sent" || message["type"] == "error");
+        if answer["type"] == "message-sent" {
+            return;
+        }
+        assert_eq!(answer["code"], "STORAGE_UNAVAILABLE", "{answer}");
+    }
+}
+
+fn say_to(client: &mut Client, content: &str) {
+    let is_answer = |message: &Value| {
+        assert_ne!(message["type"], "error", "{message}");
+        message["type"] == "message-sent"
+    };
+    client.send(&json!({ "type": "message", "roomId": "r", "content": content }));
+    client.wait_until(is_answer);
+}
+
+#[test]
+fn member_of_a_server_whose_connections_to_redis_are_cut_hears_everything_once() {
+    converge_after(FaultProxy::cut);
+}
+
+#[test]
+fn member_of_a_server_whose_packets_are_lost_hears_everything_once() {
+    converge_after(FaultProxy::drop_all);
+}
+
+#[test]
+fn member_of_a_server_that_redis_does_not_hear_hears_everything_once() {
+    converge_after(FaultProxy::drop_requests);
+}
+
+#[test]
+fn member_of_a_server_that_hears_nothing_of_redis_hears_everything_once() {
+    converge_after(FaultProxy::drop_replies);
 }

@@ -104,9 +104,10 @@ impl Room {
                 self.check_host(by, Reject::host_only)?;
                 self.log.is_made().then_some(Record::RoomLocked { room, is_locked: *is_locked })
             }
-            RoomOp::RemoveUser { by, user } if is_stored && self.has_participant(user) => {
+            RoomOp::RemoveUser { by, user } => {
                 self.check_host(by, Reject::host_only)?;
-                Some(Record::ParticipantRemoved { room, user: user.clone() })
+                let is_kept = is_stored && self.has_participant(user);
+                is_kept.then(|| Record::ParticipantRemoved { room, user: user.clone() })
             }
             _ => None,
         })

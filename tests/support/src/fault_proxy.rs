@@ -96,6 +96,12 @@ impl FaultProxy {
         self.faults.is_cut.store(false, Ordering::Release);
     }
 
+    /// Ends the faults after this time, for which they are to last.
+    pub fn restore_after(&self, length: Duration) {
+        std::thread::sleep(length);
+        self.restore();
+    }
+
     /// The proxy's own address.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

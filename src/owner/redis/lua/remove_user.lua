@@ -3,8 +3,8 @@
 local by, is_admin, host_key, user_id = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local why = open()
 if why then return refuse(why) end
-touch()
 if not is_host(by, is_admin, host_key) then return refuse('host_only') end
+touch()
 check_users()
 local is_member = call('HEXISTS', user_counts_key, user_id) == 1
 local found = remove_members_of(user_id, is_member and call('HVALS', members_key) or {}, 'removed')
