@@ -1,4 +1,6 @@
 //! What stands between a server and its Redis, against a real one that is restarted, paused, emptied and cut off.
+//!
+//! `SWITCHBOARD_FAULTS=n` injects faults half as often instead of once.
 
 mod calls;
 mod channels;
@@ -15,3 +17,9 @@ mod resting_rooms;
 mod secure;
 mod sentinels;
 mod users;
+
+/// How often a fault happens; `None`: as usual.
+fn asked() -> Option<usize> {
+    let text = std::env::var("SWITCHBOARD_FAULTS").ok()?;
+    Some(text.parse::<usize>().expect("SWITCHBOARD_FAULTS is a number").div_ceil(2))
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::asked;
 use support::client::{Client, End};
 use support::engineio::{Socket, array, event};
 use support::fault_proxy::FaultProxy;
@@ -160,12 +161,9 @@ impl Listener {
     }
 }
 
-/// The number of times that each partition happens, and its lengths in seconds. `SWITCHBOARD_FAULTS`: twice as many, all lengths.
+/// The number of times that each partition happens, and its lengths in seconds.
 fn partitions() -> (usize, &'static [u64]) {
-    match std::env::var("SWITCHBOARD_FAULTS").ok().and_then(|text| text.parse::<usize>().ok()) {
-        Some(faults) => (faults.div_ceil(2), &[1, 8, 18, 40]),
-        None => (1, &[1]),
-    }
+    asked().map_or((1, &[1]), |times| (times, &[1, 8, 18, 40]))
 }
 
 /// A server is cut off for a while: its member hears every message once and in order, is a member all the time or is told to
@@ -175,7 +173,10 @@ fn converge_after(cut: impl Fn(&FaultProxy)) {
     let redis = RedisServer::start();
     let proxy = FaultProxy::to(redis.port());
     let [own, other] = [proxy.url(), redis.url()].map(|url| {
-        Server::of_shards(2, &[&format!("redis.url={url}"), "recovery.window_ms=120000", "limits.messages_per_minute=0"])
+        Server::of_shards(
+            2,
+            &[&format!("redis.url={url}"), "recovery.window_ms=120000", "limits.messages_per_minute=0"],
+        )
     });
     let (mut ada, mut bo) = (Listener::join(&own), connect(&other, "bo"));
     bo.join("r", "b");

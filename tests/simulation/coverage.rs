@@ -142,6 +142,20 @@ pub(crate) const WANTED_OF_DIALECTS: [&str; 39] = [
     "two dialects compared",
 ];
 
+/// What a few dozen seeds of a cluster must lead to.
+pub(crate) const WANTED_OF_CLUSTER: [&str; 10] = [
+    "acknowledged",
+    "not acknowledged",
+    "cut off",
+    "missed publications",
+    "failover",
+    "failover that undoes calls",
+    "epoch ended",
+    "told to connect again",
+    "returned",
+    "refused to enter",
+];
+
 impl Coverage {
     pub(crate) fn count(&mut self, what: &str) {
         match self.0.get_mut(what) {

@@ -11,7 +11,11 @@
 //! | [`raw_run`] | [`raw_client`], [`rest_client`], driven by [`workload`] | [`room_checker`]: replies, rooms, presence |
 //! | [`store_run`] | [`recovering_client`] with [`recovery`]; [`faulty_store`] holds [`store_contents`] | [`durability_checker`] |
 //! | [`dialect_run`] | [`dialect_client`] over [`engineio_client`] or a WebSocket | [`dialect_checker`] |
+//!
+//! A fourth kind, [`cluster_run`] over [`cluster_network`], has several nodes without shards, which share a Redis.
 
+mod cluster_network;
+mod cluster_run;
 mod coverage;
 mod dialect_checker;
 mod dialect_client;
@@ -41,7 +45,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use coverage::{Coverage, WANTED, WANTED_OF_DIALECTS, WANTED_OF_STORE};
+use cluster_run::run as run_cluster;
+use coverage::{Coverage, WANTED, WANTED_OF_CLUSTER, WANTED_OF_DIALECTS, WANTED_OF_STORE};
 use dialect_run::run as run_dialects;
 use raw_run::{Outcome, run as run_raw};
 use store_run::run as run_with_store;
@@ -51,6 +56,9 @@ const SEEDS: u64 = 1000;
 
 /// The same where each seed takes several times as long.
 const SEEDS_OF_DIALECTS: u64 = 100;
+
+/// Each has a real Redis.
+const SEEDS_OF_CLUSTER: u64 = 200;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -114,6 +122,12 @@ fn members_of_all_dialects_receive_the_same_messages() {
     run_seeds(run_dialects, SEEDS_OF_DIALECTS, "members_of_all_dialects_receive_the_same_messages");
 }
 
+/// Nodes that share a Redis, with calls and publications that are late or lost, nodes that are cut off, and failovers.
+#[test]
+fn members_of_a_cluster_under_faults_receive_each_message_once() {
+    run_seeds(run_cluster, SEEDS_OF_CLUSTER, "members_of_a_cluster_under_faults_receive_each_message_once");
+}
+
 #[test]
 fn seed_replayed_gives_the_same_bytes() {
     for run in [run_raw as fn(u64) -> Outcome, run_with_store, run_dialects] {
@@ -133,6 +147,7 @@ fn first_seeds_reach_every_listed_situation() {
         (run_raw as fn(u64) -> Outcome, &WANTED[..], 120),
         (run_with_store, &WANTED_OF_STORE, 120),
         (run_dialects, &WANTED_OF_DIALECTS, 40),
+        (run_cluster, &WANTED_OF_CLUSTER, 60),
     ];
     for (run, wanted, count) in trials {
         let mut seen = Coverage::default();

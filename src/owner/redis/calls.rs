@@ -79,6 +79,12 @@ impl Calls {
         !self.pending.is_empty()
     }
 
+    /// Whether a call about a room is under way.
+    pub(super) fn has_pending_in(&self, room: &Name) -> bool {
+        let is_in = |call: &PendingCall| matches!(&call.purpose, CallPurpose::Room(name, _) if name == room);
+        self.pending.values().any(is_in)
+    }
+
     /// Tickets of the calls that have waited too long.
     pub(super) fn expired(&self, now_ms: u64) -> Vec<u32> {
         let is_late = |call: &PendingCall| now_ms.saturating_sub(call.made_at) >= REPLY_MS;

@@ -470,7 +470,7 @@ impl RedisOwner {
         calls.check_invariants(deadlines.next_of(&Deadline::Calls));
         directory.check_invariants();
         registry.check_invariants();
-        self.rooms.check_invariants(deadlines.next_of(&Deadline::WaitingOps));
+        self.rooms.check_invariants(calls, deadlines.next_of(&Deadline::WaitingOps));
         self.users.check_invariants(directory);
         self.membership.check_invariants(settings.node);
         self.queries.check_invariants(deadlines.next_of(&Deadline::Queries));

@@ -2,7 +2,7 @@
 -- The room ends for all members.
 local user_id, is_admin, host_key = ARGV[5], ARGV[6], ARGV[7]
 local why = open()
-if why then return refuse('room_not_found') end
+if why then return refuse(absence(why)) end
 if not is_host(user_id, is_admin, host_key) then return refuse('close_forbidden') end
 local by = is_admin == '1' and user_id ~= room.host and 'admin' or 'host'
 tell('*', '{"closed":"closed by ' .. by .. '"}')

@@ -2,7 +2,7 @@
 -- The room with its members.
 local user_id, is_admin = ARGV[5], ARGV[6]
 local why = open()
-if why then return refuse('room_not_found') end
+if why then return refuse(absence(why)) end
 touch()
 if not admits(user_id, is_admin) then return refuse('private') end
 rest()

@@ -6,7 +6,7 @@ local rewind = tonumber(ARGV[11] or 0)
 local why = open(may_create == '1')
 local seat = cjson.decode(member_text)
 if why then
-  if may_create == '0' then return refuse(why) end
+  if may_create == '0' or why == 'unsettled' then return refuse(why) end
   if has_host == '1' then
     make(new_epoch, cjson.encode(seat.w), seat.w[1], is_guest, false, seat.w[1])
   else

@@ -4,7 +4,7 @@
 local former_connection, member_text, is_admin, epoch, seq = ARGV[5], ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local most = tonumber(ARGV[10])
 local why = open(true)
-if why then return refuse('room_not_found') end
+if why then return refuse(absence(why)) end
 touch()
 local seat = cjson.decode(member_text)
 local missed = {}

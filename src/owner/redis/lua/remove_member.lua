@@ -2,7 +2,7 @@
 -- The membership of a connection ends.
 local connection = ARGV[5]
 local why = open()
-if why then return refuse('room_not_found') end
+if why then return refuse(absence(why)) end
 touch()
 local seat, text = seat_of(connection)
 if seat then

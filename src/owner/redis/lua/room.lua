@@ -290,6 +290,11 @@ local function open(wakes, knows)
   end
 end
 
+-- The reason why a room cannot be read, where it does not matter whether it was closed.
+local function absence(why)
+  return why == 'unsettled' and why or 'room_not_found'
+end
+
 -- The end of every script: publishes the events, and returns the answer. The answer is a text or pieces of one, and a piece can
 -- be a table, of texts that commas are to separate: Lua is slow to join large texts. An answer with `texts` ends with the start
 -- of a list, which gets them.

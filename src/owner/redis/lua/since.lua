@@ -19,8 +19,11 @@ end
 
 local why = open(true, true)
 if why then return refuse(why) end
-call('SREM', key .. ':z', string.match(origin, '^%d+'))
-if epoch == room.epoch and common_number() < known_number then
+local is_awaited = call('SREM', key .. ':z', string.match(origin, '^%d+')) == 1
+local lacks_events = epoch == room.epoch and common_number() < known_number
+-- A later server had ended this epoch already, because nodes knew more of it.
+local lacks_end = is_awaited and epoch ~= room.epoch and common_number() < 0
+if lacks_events or lacks_end then
   -- The node has events that this server does not have: the epoch ends, and the remaining log belongs to the next one.
   room.number = math.max(room.number, known_number)
   end_epoch(next_epoch)

@@ -5,7 +5,7 @@
 local user_id, is_admin, change, adopts = ARGV[5], ARGV[6], cjson.decode(ARGV[7]), ARGV[8] == '1'
 local locked, keep_count, keep_age, has_participants = ARGV[9], ARGV[10], ARGV[11], ARGV[12] == '1'
 local why = open(adopts)
-if why then return refuse(why == 'unsettled' and why or 'room_not_found') end
+if why then return refuse(absence(why)) end
 if not admits(user_id, is_admin) then return refuse('private') end
 if not is_host(user_id, is_admin) then return refuse('update_forbidden') end
 if not room.made and not adopts then return refuse('no_profile') end

@@ -29,7 +29,7 @@ use crate::base::map::{Map, map};
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::RoomOp;
 use crate::message::{Requester, ShardNumber};
-use crate::owner::redis::calls::CallPurpose;
+use crate::owner::redis::calls::{CallPurpose, Calls};
 use crate::owner::redis::cluster::registry::Registry;
 use crate::owner::redis::deadlines::Deadline;
 use crate::owner::redis::turn::OwnerTurn;
@@ -239,11 +239,11 @@ impl Rooms {
     }
 
     /// Checks the subscriptions, and that each waiting operation has a deadline.
-    pub(super) fn check_invariants(&self, next_expiry: Option<u64>) {
+    pub(super) fn check_invariants(&self, calls: &Calls, next_expiry: Option<u64>) {
         for (name, room) in &self.subscriptions {
             room.check_invariants();
             // Members can leave without Redis; the subscription ends when Redis has removed them.
-            let has_departed = self.departed.iter().any(|(room, _)| room == name);
+            let has_departed = self.departed.iter().any(|(room, _)| room == name) || calls.has_pending_in(name);
             let is_used = has_departed || !room.is_unused();
             assert!(is_used, "invariant: a subscription has members, arrivals or pending replies");
         }

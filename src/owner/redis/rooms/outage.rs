@@ -130,6 +130,7 @@ impl Rooms {
                 }
                 self.release(turn, &name, reply);
             }
+            self.unsubscribe_if_unused(turn, &name);
         }
     }
 
