@@ -257,7 +257,10 @@ mod tests {
 
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<(String, Vec<Box<[u8]>>), MsgpackError> {
+    /// JSON and its attachments.
+    type Parts = (String, Vec<Box<[u8]>>);
+
+    fn read(bytes: &[u8]) -> Result<Parts, MsgpackError> {
         let mut attachments = Vec::new();
         to_json(bytes, &mut attachments).map(|text| (text, attachments))
     }

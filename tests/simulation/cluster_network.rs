@@ -94,6 +94,7 @@ impl ClusterNetwork {
                 rates: Rates::default(),
                 keep_messages: 0,
                 resting_rooms: 0,
+                emitters: Default::default(),
             };
             let owner = RedisOwner::new(settings, rules.clone(), Rng::from_seed(rng.next_u64()));
             let channels = [keys.everyone(), keys.node(node as u16)].into();
