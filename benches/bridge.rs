@@ -190,6 +190,7 @@ impl BridgedNodes {
             },
             client_message_id: None,
             revises: None,
+            stream: None,
         };
         node.ask(Op::Room(self.rooms[slot].clone(), RoomOp::Send(Box::new(message))));
     }

@@ -98,6 +98,7 @@ fn message(connection: ConnectionId, bytes: usize) -> RoomOp {
         content,
         client_message_id: None,
         revises: None,
+        stream: None,
     }))
 }
 

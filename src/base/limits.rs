@@ -144,6 +144,15 @@ pub const DIRECTS_AGAIN_MS: u64 = 1_000;
 /// Last messages that a client can have with a join.
 pub const REWIND_MESSAGES: usize = 100;
 
+/// Open streams per room: each takes some hundred bytes, and a room of agents has one for each of them.
+pub const STREAMS_PER_ROOM: usize = 1_024;
+
+/// How long the pieces of a stream are gathered before they are sent: unnoticed by a reader, and a fraction of the messages.
+pub const PIECES_MS: u64 = 40;
+
+/// Pieces that are gathered at most: what comes later waits for no more.
+pub const PIECES_GATHERED: usize = 64;
+
 /// Messages that one request marks as delivered or read.
 pub const RECEIPTS_PER_REQUEST: usize = 100;
 

@@ -269,6 +269,7 @@ impl Settings {
             has_store: true,
             outlives_process: self.data_dir.is_some(),
             joined_have_host: self.rooms.joined_have_host,
+            stream_idle_ms: self.rooms.stream_idle_ms,
             history: self.rooms.history,
             keep_ms: self.rooms.retention_hours.saturating_mul(3_600_000),
             presence_grace_ms: self.presence.grace_ms,

@@ -38,6 +38,8 @@ settings! {
         require_grant: bool = false, truth;
         /// Members above which joins and leaves are announced as a count, once a second; 0: never.
         announce_limit: usize = 500, limit(10_000_000);
+        /// Milliseconds after which a stream ends as cancelled if its publisher has sent no piece.
+        stream_idle_ms: u64 = 60_000, whole(1_000, 86_400_000);
         /// Messages stored per room; 0: no bound.
         retention_messages: u64 = 10_000, limit(1_000_000_000);
         /// Hours for which a message is stored; 0: for ever.

@@ -172,11 +172,17 @@ pub(super) fn id(object: &mut Object<'_>, field: &str, id: uuid::Uuid) {
     object.plain(field, id.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
 }
 
-/// Adds what changes of messages mean for this one: the message that it changes, or when it was changed.
+/// Adds what changes of messages mean for this one: the message that it changes, or when it was changed; the
+/// status of a stream.
 pub(super) fn revision(object: &mut Object<'_>, message: &Message) {
     match message.revision.as_deref() {
         None => {}
         Some(Revision::Of { message, .. }) => self::id(object, "messageId", *message),
+        Some(Revision::Piece { message, offset, status }) => {
+            self::id(object, "messageId", *message);
+            object.number("offset", *offset).plain("status", status.as_str());
+        }
+        Some(Revision::Stream(status)) => drop(object.plain("status", status.as_str())),
         Some(Revision::Edited(at)) => instant(object, "editedAt", *at),
         Some(Revision::Deleted(at)) => instant(object, "deletedAt", *at),
     }

@@ -16,4 +16,5 @@ pub mod offset;
 pub mod raw;
 pub mod rest;
 pub mod socketio;
+mod stream;
 pub mod webhook;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use crate::base::Name;
 use crate::domain::client_query::ClientQuery;
 use crate::domain::connection_mode::WantedMode;
+use crate::domain::event::StreamStatus;
 
 /// JSON text that passes through unread: an SDP, an ICE candidate, a message's content.
 pub type Opaque<'a> = &'a str;
@@ -68,6 +69,8 @@ pub enum Command<'a> {
         /// The new content; absent to delete it.
         draft: Option<Draft<'a>>,
     },
+    /// Add a piece to a stream, or end it.
+    Append(Append<'a>),
     /// Set the user's presence.
     SetStatus(Status),
     /// Start or stop the typing indicator.
@@ -153,6 +156,8 @@ impl Command<'_> {
             Self::Send { .. } => "message",
             Self::Revise { draft: Some(_), .. } => "message-edit",
             Self::Revise { draft: None, .. } => "message-delete",
+            Self::Append(append) if append.status == StreamStatus::Cancelled => "message-cancel",
+            Self::Append(_) => "message-append",
             Self::SetStatus(_) => "status",
             Self::Typing { .. } => "typing",
             Self::Receipt { .. } => "receipt",
@@ -173,6 +178,7 @@ impl Command<'_> {
         match self {
             Self::Join(join) => Some(&join.room),
             Self::Signal(signal) => Some(&signal.room),
+            Self::Append(append) => Some(&append.room),
             Self::Send { target: MessageTarget::Room(room) | MessageTarget::Peer { room, .. }, .. }
             | Self::Leave { room, .. }
             | Self::Host { room, .. }
@@ -201,6 +207,7 @@ impl Command<'_> {
         match self {
             Self::Send { .. }
             | Self::Revise { .. }
+            | Self::Append(_)
             | Self::SetStatus(_)
             | Self::Typing { .. }
             | Self::Receipt { .. }
@@ -214,6 +221,23 @@ impl Command<'_> {
             Self::Authenticate { .. } | Self::Ping | Self::Echo(_) | Self::MakeRecoveryToken | Self::Ask(_) => false,
         }
     }
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Append<'a> {
+    /// The room.
+    pub room: Cow<'a, str>,
+    /// The id of the stream's message.
+    pub message: Cow<'a, str>,
+    /// The text, as a JSON string.
+    pub piece: Opaque<'a>,
+    /// The status of the stream with it.
+    pub status: StreamStatus,
+    /// The length of the text before it, in UTF-16 code units, if the client gives it.
+    pub offset: Option<u32>,
+    /// The sender's own id of the piece; it makes a repeated request idempotent.
+    pub client_message_id: Option<Cow<'a, str>>,
 }
 
 /// An action of a room's host.
@@ -371,6 +395,8 @@ pub struct Draft<'a> {
     pub metadata: Option<Opaque<'a>>,
     /// The sender's own id of the message; it makes a repeated request idempotent.
     pub client_message_id: Option<Cow<'a, str>>,
+    /// Whether it opens a stream: a message that grows.
+    pub is_stream: bool,
 }
 
 /// A user's presence, as they set it.

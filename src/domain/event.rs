@@ -118,6 +118,15 @@ pub enum Event {
         /// Delivered or read.
         kind: ReceiptKind,
     },
+    /// A stream of yours was cancelled by another user.
+    StreamCancelled {
+        /// The room.
+        room: Name,
+        /// The stream's message.
+        message: Uuid,
+        /// The user that cancelled it.
+        by: Identity,
+    },
     /// A user's presence changed.
     Presence {
         /// The user.
@@ -154,7 +163,7 @@ impl Event {
             Self::Signal(signaled) => Some(&signaled.room),
             Self::Info(info) | Self::Updated(info) => Some(&info.room),
             Self::Message(message) => Some(&message.room),
-            Self::Direct(_) | Self::Receipt { .. } | Self::Presence { .. } => None,
+            Self::Direct(_) | Self::Receipt { .. } | Self::StreamCancelled { .. } | Self::Presence { .. } => None,
         }
     }
 
@@ -325,6 +334,11 @@ impl Content {
         Self { body: edit.body, attachment, metadata: edit.metadata.or(self.metadata), ..self }
     }
 
+    /// The content of a piece of a stream, as JSON.
+    pub fn of_piece(body: &str) -> Self {
+        Self { body: body.into(), event: None, kind: None, reply_to: None, attachment: None, metadata: None }
+    }
+
     /// The size of all fields, in bytes.
     pub fn bytes(&self) -> usize {
         let extras = [&self.event, &self.kind, &self.reply_to, &self.attachment, &self.metadata];
@@ -364,13 +378,19 @@ impl Message {
     pub fn changes(&self) -> Option<(Uuid, RevisionKind)> {
         match self.revision.as_deref() {
             Some(Revision::Of { message, kind }) => Some((*message, *kind)),
+            Some(Revision::Piece { message, status, .. }) => Some((*message, RevisionKind::Append(*status))),
             _ => None,
         }
     }
 
     /// Whether members can answer for it: it is no change of another message, and has not been deleted.
     pub fn is_live(&self) -> bool {
-        !matches!(self.revision.as_deref(), Some(Revision::Of { .. } | Revision::Deleted(_)))
+        !matches!(self.revision.as_deref(), Some(Revision::Of { .. } | Revision::Piece { .. } | Revision::Deleted(_)))
+    }
+
+    /// Whether it is a piece of a stream.
+    pub fn is_piece(&self) -> bool {
+        matches!(self.revision.as_deref(), Some(Revision::Piece { .. }))
     }
 }
 
@@ -384,6 +404,17 @@ pub enum Revision {
         /// The change.
         kind: RevisionKind,
     },
+    /// It is a piece of the text of a stream.
+    Piece {
+        /// The stream's message.
+        message: Uuid,
+        /// The length of the text before it, in UTF-16 code units.
+        offset: u64,
+        /// The stream's status with it.
+        status: StreamStatus,
+    },
+    /// It is a stream of this status, and has the text up to now.
+    Stream(StreamStatus),
     /// It was edited, at this time in milliseconds since 1970.
     Edited(u64),
     /// It was deleted, likewise: its content is gone.
@@ -397,6 +428,35 @@ pub enum RevisionKind {
     Edit,
     /// No content.
     Delete,
+    /// More content. Then the stream has this status.
+    Append(StreamStatus),
+}
+
+/// The status of a stream: a message that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamStatus {
+    /// It gets further pieces.
+    Streaming,
+    /// Its text is whole.
+    Complete,
+    /// It ended before its text was whole.
+    Cancelled,
+}
+
+impl StreamStatus {
+    /// Its name on every wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Streaming => "streaming",
+            Self::Complete => "complete",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of that name.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Streaming, Self::Complete, Self::Cancelled].into_iter().find(|status| status.as_str() == text)
+    }
 }
 
 impl RevisionKind {
@@ -405,6 +465,7 @@ impl RevisionKind {
         match self {
             Self::Edit => "edited",
             Self::Delete => "deleted",
+            Self::Append(_) => "appended",
         }
     }
 }

@@ -210,6 +210,8 @@ pub(crate) fn message_kind(message: &Message) -> HookKind {
         None => HookKind::MessagePublished,
         Some((_, RevisionKind::Edit)) => HookKind::MessageEdited,
         Some((_, RevisionKind::Delete)) => HookKind::MessageDeleted,
+        // Callers leave out the pieces of streams.
+        Some((_, RevisionKind::Append(_))) => HookKind::MessageEdited,
     }
 }
 

@@ -7,13 +7,14 @@ use uuid::Uuid;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
-use crate::domain::event::{Event, Message, PeerName};
+use crate::domain::event::{Event, Message, PeerName, Revision};
 use crate::domain::op::{AddressedEvent, Audience, MarkedMessages, OpContext, Reply, SendMessage, Sent};
 use crate::domain::record::{Record, SentMessage};
 use crate::domain::reject::Reject;
 use crate::domain::revision::revise;
 use crate::domain::room::Room;
 use crate::domain::room::log::MessagesBefore;
+use crate::domain::streams;
 
 /// Messages of a receipt that are not recent, so that storage has to find them.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,13 +54,24 @@ impl Room {
             }
             None => None,
         };
-        let revision = draft.revises.map(|change| revise(self, &change, &sender, is_published)).transpose()?;
+        let revision = match (draft.revises, draft.stream) {
+            (None, None) => None,
+            (Some(change), text) => Some(revise(self, (&change, text), (&sender, is_published), context)?),
+            (None, Some(_)) => Some(streams::new_one(self)?),
+        };
         self.touch(context.now);
         let id = context.message_id();
+        if let (Some(Revision::Stream(_)), Some(text)) = (revision.as_deref(), draft.stream) {
+            streams::open(self, id, sender.clone(), text, context);
+        }
         let at = context.now.wall;
         // Receipts are for messages, not for changes of them.
-        let author = if revision.is_some() { Identity::none() } else { sender.clone() };
+        let is_change = matches!(revision.as_deref(), Some(Revision::Of { .. } | Revision::Piece { .. }));
+        let author = if is_change { Identity::none() } else { sender.clone() };
         let seq = target.is_none().then(|| self.log.append(id, author));
+        if revision.is_some() {
+            streams::number(self, seq.unwrap_or_default(), self.log.is_kept(context.rules));
+        }
         let (connection, to) = target.unzip();
         let room = self.id.clone();
         let content = draft.content;

@@ -39,5 +39,6 @@ pub mod revocation;
 pub mod room;
 pub mod roster;
 pub mod signaling;
+pub mod streams;
 pub mod typing;
 pub mod user;

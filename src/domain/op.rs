@@ -27,8 +27,8 @@ use crate::domain::revocation::{Revocation, RevocationChange};
 
 pub use context::{AddressedEvent, Audience, OpContext, RoomRules, Scope, message_id};
 pub use room::{
-    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publication, Publisher,
-    RelaySignal, Revise, RoomOp, RoomView, RoomsView, SendMessage, Sent, Typist, UnreadOf,
+    ChangeRights, HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publication,
+    Publisher, RelaySignal, Revise, RoomOp, RoomView, RoomsView, SendMessage, Sent, StreamText, Typist, UnreadOf,
 };
 pub use user::{PushResult, UserOp};
 

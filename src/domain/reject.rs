@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::base::limits;
+
 /// The code of a refusal, the same in every dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
@@ -44,6 +46,8 @@ pub enum Code {
     ConnectionNotFound,
     /// No such message.
     MessageNotFound,
+    /// A stream is not in the state that the request is for.
+    StreamConflict,
     /// Larger than the limit.
     MessageTooLarge,
     /// More often than the limit.
@@ -66,7 +70,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::BadJson,
         Self::InvalidMessage,
         Self::UnknownType,
@@ -86,6 +90,7 @@ impl Code {
         Self::UserNotFound,
         Self::ConnectionNotFound,
         Self::MessageNotFound,
+        Self::StreamConflict,
         Self::MessageTooLarge,
         Self::RateLimited,
         Self::MediaRefused,
@@ -119,6 +124,7 @@ impl Code {
             Self::UserNotFound => "USER_NOT_FOUND",
             Self::ConnectionNotFound => "CONNECTION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
+            Self::StreamConflict => "STREAM_CONFLICT",
             Self::MessageTooLarge => "MESSAGE_TOO_LARGE",
             Self::RateLimited => "RATE_LIMITED",
             Self::MediaRefused => "MEDIA_REFUSED",
@@ -197,6 +203,36 @@ impl Reject {
     /// The user may not change the message.
     pub fn change_forbidden() -> Self {
         Self::new(Code::Forbidden, "Only its sender, the room's host and admins may change a message")
+    }
+
+    /// No stream of that message is open.
+    pub fn stream_ended() -> Self {
+        Self::new(Code::StreamConflict, "No stream of this message is open: it has ended, or there was none")
+    }
+
+    /// The stream is open, so that its text cannot be edited.
+    pub fn stream_open() -> Self {
+        Self::new(Code::StreamConflict, "The message is a stream that is open; end it before it is edited")
+    }
+
+    /// The publisher of a stream has another text of it.
+    pub fn stream_offset(units: u64) -> Self {
+        Self::new(Code::StreamConflict, format!("offset must be {units}, the length of the text in UTF-16 code units"))
+    }
+
+    /// The text of a stream would be too long.
+    pub fn stream_too_long(bytes: u32) -> Self {
+        Self::new(Code::MessageTooLarge, format!("The text of the stream would be larger than {bytes} bytes"))
+    }
+
+    /// The room has as many open streams as it takes.
+    pub fn streams_full() -> Self {
+        Self::new(Code::RateLimited, format!("A room has at most {} open streams", limits::STREAMS_PER_ROOM))
+    }
+
+    /// The user is not the publisher of a stream.
+    pub fn stream_forbidden() -> Self {
+        Self::new(Code::Forbidden, "Only its publisher may append to a stream; other members may cancel it")
     }
 
     /// The user is neither the room's host nor an admin.

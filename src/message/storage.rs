@@ -43,6 +43,7 @@ use crate::domain::event::{Direct, Message};
 use crate::domain::hook::DeadLetter;
 use crate::domain::record::{MadeRoom, Record, Session, TokenHash};
 use crate::domain::revocation::Revocation;
+use crate::domain::streams::OpenStream;
 use crate::message::{Requester, ShardNumber};
 
 /// Maximum number of messages in one reply.
@@ -316,6 +317,8 @@ pub struct StoredRoom {
     pub last: u64,
     /// Time of that message, in milliseconds since 1970; the room's creation if none is stored.
     pub last_at: u64,
+    /// The open streams.
+    pub streams: Vec<OpenStream>,
 }
 
 /// A stored user.

@@ -39,6 +39,7 @@ use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::{HostRequest, OnReply, RequestRef};
 use crate::shard::rooms::rooms_of;
+use crate::shard::streams::{Streaming, text_of};
 
 /// Signaling messages of this size count against what a peer may send to one other.
 const LARGE_SIGNAL_BYTES: usize = 4 * 1024;
@@ -69,7 +70,7 @@ impl<'a> Commands<'a> {
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
             Command::Send { target, draft } => self.message(peer, id, target, draft)?,
-            Command::Revise { room, message, draft } => self.revise(peer, &room, &message, draft)?,
+            Command::Revise { room, message, draft } => self.revise(now, peer, &room, &message, draft)?,
             Command::Leave { room, peer: other, secret } => self.leave(now, peer, &room, (other, secret))?,
             Command::Host { room, action, secret } => self.host_action(now, peer, &room, (action, secret))?,
             Command::Signal(it) if *it.to == *SFU => return MediaCalls::on(self.core).signal(now, peer, id, it),
@@ -133,6 +134,9 @@ impl<'a> Commands<'a> {
         if self.core.metrics.log.has_details() {
             Logging::on(self.core).request(now, peer, id, command);
         }
+        if !self.core.pieces.is_empty() && !matches!(command, Command::Append(_)) {
+            Streaming::on(self.core).flush_peer(now, peer);
+        }
         self.core.spend(now, peer, cost_of(command))?;
         Granting::on(self.core).check(now, peer, command)
     }
@@ -146,6 +150,7 @@ impl<'a> Commands<'a> {
         command: Command<'_>,
     ) -> Result<(), Reject> {
         match (peer.slot(), command) {
+            (_, Command::Append(append)) => Streaming::on(self.core).append(now, peer, id, append),
             (PeerSlot::Raw(slot), Command::Ping) => {
                 self.core.net.send_raw(slot, |out| raw::pong(out, id.raw(), now));
                 Ok(())
@@ -311,6 +316,8 @@ impl<'a> Commands<'a> {
         target: MessageTarget<'_>,
         draft: Draft<'_>,
     ) -> Result<(OnReply, Op), Reject> {
+        let bytes_max = self.core.options.content_bytes;
+        let stream = draft.is_stream.then(|| text_of(draft.content, None, bytes_max));
         let (content, client_message_id) = content_of(draft);
         let (room, to) = match target {
             MessageTarget::Room(room) => (room, None),
@@ -334,13 +341,14 @@ impl<'a> Commands<'a> {
             false => OnReply::Sent { is_to_user: false, target: room.clone() },
         };
         let (connection, publisher, revises) = (self.core.net.id_of(peer), None, None);
-        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises, stream };
         Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
     }
 
     /// The operation that edits or deletes a message: a message of its own.
     fn revise(
         &mut self,
+        now: Now,
         peer: PeerKey,
         room: &str,
         message: &str,
@@ -348,12 +356,13 @@ impl<'a> Commands<'a> {
     ) -> Result<(OnReply, Op), Reject> {
         let room = self.core.rooms.name(room);
         let kind = if draft.is_some() { RevisionKind::Edit } else { RevisionKind::Delete };
-        let revises = Some(Box::new(Revise { message: message_id(message)?, kind, sender: None }));
+        let rights = self.core.change_rights(now, peer, &room);
+        let revises = Some(Box::new(Revise { message: message_id(message)?, kind, sender: None, rights }));
         let (content, client_message_id) = draft.map_or_else(|| (deleted(), None), content_of);
         // The kind of a message, its event and the message that it answers stay.
         let content = Content { event: None, kind: None, reply_to: None, ..content };
         let (connection, publisher, to) = (self.core.net.id_of(peer), None, None);
-        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises, stream: None };
         let then = OnReply::Sent { is_to_user: false, target: room.clone() };
         Ok((then, Op::Room(room, RoomOp::Send(Box::new(message)))))
     }
@@ -485,7 +494,7 @@ fn receipt(connection: ConnectionId, messages: &Receipted<'_>, kind: ReceiptKind
     Ok(RoomOp::MarkMessages { connection, messages, kind })
 }
 
-fn message_id(text: &str) -> Result<Uuid, Reject> {
+pub(super) fn message_id(text: &str) -> Result<Uuid, Reject> {
     Uuid::try_parse(text).map_err(|_| Reject::message_not_found())
 }
 

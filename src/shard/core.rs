@@ -53,6 +53,7 @@ use crate::shard::revocation::RevocationFeed;
 use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
 use crate::shard::socket_counts::SocketCounts;
+use crate::shard::streams::PieceBuffer;
 use crate::shard::trimming::Trim;
 
 /// Components of a shard.
@@ -97,6 +98,8 @@ pub(super) struct Core {
     pub(super) key_waits: KeyWaits,
     /// Clients that wait for the application.
     pub(super) gate: Gate,
+    /// Pieces of streams that wait to be sent.
+    pub(super) pieces: PieceBuffer,
 }
 
 impl Core {
@@ -121,6 +124,7 @@ impl Core {
             questions,
             key_waits: KeyWaits::default(),
             gate: Gate::default(),
+            pieces: PieceBuffer::default(),
             number,
             owner: EmbeddedOwner::new(number, options.rules.clone(), placement, Rng::from_entropy(owned)),
             admission: Admission::new(options.clone(), seed),

@@ -50,6 +50,7 @@ mod rooms;
 mod router;
 mod sessions;
 mod socket_counts;
+mod streams;
 mod timers;
 mod trimming;
 mod waiting;

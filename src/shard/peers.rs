@@ -32,6 +32,7 @@ use crate::shard::remotes::wall_of;
 use crate::shard::requests::RequestRef;
 use crate::shard::rooms::{RoomPosition, rooms_of};
 use crate::shard::sessions::EngineIo;
+use crate::shard::streams::Streaming;
 
 /// The manner in which a peer leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +275,9 @@ impl<'a> Peers<'a> {
     /// Takes a peer out of the domain: its rooms and its user's owner are notified, and its session is kept if its client may
     /// come back. A Socket.IO peer is removed by that.
     pub(super) fn detach(&mut self, now: Now, peer: PeerKey, departing: Departing) {
+        if !self.core.pieces.is_empty() {
+            Streaming::on(self.core).flush_peer(now, peer);
+        }
         let may_rejoin = matches!(departing, Departing::Lost | Departing::Superseded);
         let (is_known, may_rejoin) = match peer.slot() {
             PeerSlot::Raw(slot) => {

@@ -99,6 +99,8 @@ impl Quota {
     /// The quota that an operation is counted against, if any.
     fn kind_of(&self, op: &Op) -> Option<QuotaKind> {
         let kind = match op {
+            // The opening of a stream counts, not its pieces, whose text is bounded as that of one message.
+            Op::Room(_, RoomOp::Send(message)) if message.revises.is_some() && message.stream.is_some() => return None,
             Op::Room(_, RoomOp::Send(_)) | Op::User(_, UserOp::Send { .. }) => QuotaKind::Messages,
             Op::Room(_, RoomOp::SetTyping { .. }) => QuotaKind::Typing,
             _ => return None,

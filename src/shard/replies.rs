@@ -30,7 +30,7 @@ use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::appearances::Appearances;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
-use crate::shard::requests::{HostRequest, OnReply, PendingRequest, RequestRef};
+use crate::shard::requests::{HostRequest, OnReply, PendingRequest, RequestId, RequestRef};
 use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
 
@@ -123,6 +123,7 @@ impl<'a> Replies<'a> {
             }
             (OnReply::Joined { .. }, Err(reject)) => self.join_refused(now, peer, id, reject),
             (OnReply::HostAction(it), reply) => self.host_action_decided(now, peer, id, &it, reply),
+            (OnReply::Appended(it), reply) => self.appended(now, peer, *it, reply),
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
                 Peers::on(self.core).add_member(now, peer, id, &joined);
@@ -163,6 +164,23 @@ impl<'a> Replies<'a> {
                 Ok(_),
             ) => {
                 self.unexpected(now, peer, id);
+            }
+        }
+    }
+
+    /// Each request of a piece gets the receipt of the message that the pieces have become.
+    fn appended(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        (room, requests): (Name, Vec<RequestId>),
+        reply: Result<Reply, Reject>,
+    ) {
+        for id in &requests {
+            match &reply {
+                Ok(Reply::Sent(sent)) => self.message_sent(now, peer, id.as_ref(), (false, &room), sent),
+                Ok(_) => self.unexpected(now, peer, id.as_ref()),
+                Err(reject) => Peers::on(self.core).refuse(now, peer, id.as_ref(), reject),
             }
         }
     }

@@ -105,6 +105,8 @@ pub(super) enum OnReply {
     Sent { is_to_user: bool, target: Name },
     /// The sender gets a receipt that repeats the content, and the room.
     Repeated(Name, Box<Content>),
+    /// The senders of the pieces of a stream get a receipt that names the room.
+    Appended(Box<(Name, Vec<RequestId>)>),
     /// An HTTP request is answered.
     Rest(Box<PendingCall>),
     /// A client's query is answered.

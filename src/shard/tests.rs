@@ -28,6 +28,7 @@ fn options() -> Options {
         announce_limit: 500,
         max_participants: 0,
         joined_have_host: true,
+        stream_idle_ms: 60_000,
         has_store: false,
         outlives_process: false,
         history: true,

@@ -25,6 +25,7 @@ use crate::shard::recovery::proofs::Proving;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
+use crate::shard::streams::Streaming;
 use crate::shard::trimming::Trimming;
 
 /// A ping frame without a payload, as a server sends it (RFC 6455 §5.5.2).
@@ -77,6 +78,7 @@ impl<'a> Timers<'a> {
         if self.core.metrics.next_due().is_some_and(|at| at <= now.mono) {
             Metering::on(self.core).send_report(now);
         }
+        Streaming::on(self.core).flush_due(now);
         AppSockets::on(self.core).answer_due(now);
         Revoking::on(self.core).sweep_if_due(now);
         self.core.audit.log_if_due(now);
@@ -87,7 +89,20 @@ impl<'a> Timers<'a> {
     /// When [`Timers::tick`] has work next, in monotonic milliseconds.
     pub(super) fn next_due(&mut self) -> Option<u64> {
         let Core {
-            net, rooms, owner, presence, recovery, trim, drain, quota, metrics, revocations, audit, apps, ..
+            net,
+            rooms,
+            owner,
+            presence,
+            recovery,
+            trim,
+            drain,
+            quota,
+            metrics,
+            revocations,
+            audit,
+            apps,
+            pieces,
+            ..
         } = &mut *self.core;
         let components = [
             net.timers.next_due(),
@@ -105,6 +120,7 @@ impl<'a> Timers<'a> {
             revocations.next_due(),
             audit.next_due(),
             apps.next_due(),
+            pieces.next_due(),
         ];
         components.into_iter().flatten().min()
     }

@@ -13,6 +13,7 @@ mod recovery_limits;
 mod restart;
 mod startup;
 mod store_files;
+mod streams;
 
 use std::process::Command;
 

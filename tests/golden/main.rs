@@ -98,6 +98,7 @@ conversations! {
     room_closed,
     room_full,
     revisions,
+    streams,
     rewind,
     rooms,
     signaling,

@@ -8,12 +8,14 @@ use switchboard::domain::command::{MediaState, ReceiptKind, Status};
 use switchboard::domain::event::{Content, Event, LeaveCause, Message, PeerName, Revision, RevisionKind};
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
-    JoinRoom, LogTerms, MarkedMessages, Op, Profile, Reply, Revise, RoomOp, SendMessage, UserOp,
+    ChangeRights, JoinRoom, LogTerms, MarkedMessages, Op, Profile, Reply, Revise, RoomOp, SendMessage, UserOp,
 };
 use switchboard::domain::presence::DisconnectKind;
 use switchboard::domain::recovery::Returning;
 use switchboard::domain::reject::{Code, Reject};
 use switchboard::message::{Outgoing, Requester, ShardMessage, ThreadMessage};
+
+mod streams;
 
 use crate::owners::{EmbeddedTestOwner, RedisTestOwner, TestOwner, rules};
 
@@ -108,6 +110,7 @@ impl World {
                 content,
                 client_message_id,
                 revises: None,
+                stream: None,
             })),
         )
     }
@@ -421,8 +424,8 @@ impl World {
         let body = text.map_or_else(|| "null".into(), |text| format!("\"{text}\"").into());
         let content = Content { body, event: None, kind: None, reply_to: None, attachment: None, metadata: None };
         let (connection, publisher, to, client_message_id) = (self.connection(number), None, None, None);
-        let revises = Some(Box::new(Revise { message, kind, sender: None }));
-        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        let revises = Some(Box::new(Revise { message, kind, sender: None, rights: ChangeRights::Usual }));
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises, stream: None };
         self.act(number, RoomOp::Send(Box::new(message)))
     }
 

@@ -45,6 +45,7 @@ fn each_op_has_a_script_of_its_name() {
         "announce",
         "count",
         "return_mode",
+        "end_streams",
         "since",
         "purge",
         "discard",

@@ -38,6 +38,7 @@ pub(crate) fn rules() -> RoomRules {
         outlives_process: true,
         history: true,
         keep_ms: 0,
+        stream_idle_ms: 60_000,
         presence_grace_ms: 3_000,
         presence_scope: Scope::Rooms,
         connections_per_user: 20,

@@ -7,11 +7,11 @@ use switchboard::base::time::Now;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::connection_mode::{ConnectionMode, SFU, WantedMode};
-use switchboard::domain::event::{Content, RevisionKind};
+use switchboard::domain::event::{Content, RevisionKind, StreamStatus};
 use switchboard::domain::history::HistoryRange;
 use switchboard::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal, Reply, Revise,
-    RoomOp, SendMessage, UnreadOf, UsersPage,
+    ChangeRights, HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Op, Profile, ProfileChange, RelaySignal,
+    Reply, Revise, RoomOp, SendMessage, StreamText, UnreadOf, UsersPage,
 };
 use switchboard::domain::record::Retention;
 use switchboard::domain::recovery::Returning;
@@ -118,6 +118,31 @@ impl Chooser<'_> {
         }
     }
 
+    fn rights(&mut self) -> ChangeRights {
+        [ChangeRights::Usual, ChangeRights::Usual, ChangeRights::Own, ChangeRights::Any][self.pick(4)]
+    }
+
+    /// Opens a stream, or adds a piece to one, with the offset or without.
+    fn stream_op(&mut self, connection: ConnectionId) -> RoomOp {
+        let body = ["", "a", "\\u00e9 b", "\u{1f600}"][self.pick(4)];
+        let text: String = serde_json::from_str(&format!("\"{body}\"")).expect("it is a text");
+        let (bytes, units) = (text.len() as u32, text.encode_utf16().count() as u32);
+        let offset = (self.pick(4) == 0).then(|| self.pick(4) as u32);
+        let kind = [StreamStatus::Streaming, StreamStatus::Streaming, StreamStatus::Complete, StreamStatus::Cancelled];
+        let kind = RevisionKind::Append(kind[self.pick(4)]);
+        let revises = (self.pick(3) != 0)
+            .then(|| Box::new(Revise { message: self.message(), kind, sender: None, rights: ChangeRights::Usual }));
+        RoomOp::Send(Box::new(SendMessage {
+            connection,
+            publisher: None,
+            to: None,
+            content: Content::of_piece(&format!("\"{body}\"")),
+            client_message_id: None,
+            revises,
+            stream: Some(StreamText { bytes, units, offset, bytes_max: 9 }),
+        }))
+    }
+
     fn op(&mut self, room: &Name, number: usize, nodes: usize) -> RoomOp {
         let (connection_id, _, user) = connection(number, nodes);
         let by = identity(user);
@@ -131,6 +156,7 @@ impl Chooser<'_> {
                 content: self.content(),
                 client_message_id: (self.pick(4) == 0).then(|| format!("c{}", self.pick(3)).into()),
                 revises: None,
+                stream: None,
             })),
             14 | 15 => {
                 let peer = self.coin().then(|| self.peer_name(nodes));
@@ -173,9 +199,16 @@ impl Chooser<'_> {
                     to: None,
                     content: self.content(),
                     client_message_id: None,
-                    revises: Some(Box::new(Revise { message: self.message(), kind, sender: None })),
+                    revises: Some(Box::new(Revise {
+                        message: self.message(),
+                        kind,
+                        sender: None,
+                        rights: self.rights(),
+                    })),
+                    stream: None,
                 }))
             }
+            39 => self.stream_op(connection),
             38 => {
                 let kind = if self.coin() { ReceiptKind::Read } else { ReceiptKind::Delivered };
                 let messages = match self.coin() {

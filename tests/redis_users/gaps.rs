@@ -36,6 +36,7 @@ fn send(world: &mut World, at: usize, number: u32) {
         content: content("x"),
         client_message_id: None,
         revises: None,
+        stream: None,
     };
     let op = Op::Room("r".into(), RoomOp::Send(Box::new(message)));
     world.nodes[at].ask(world.now, Requester { shard: 0, ask: 7 }, op, &mut Vec::new());

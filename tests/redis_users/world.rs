@@ -37,6 +37,7 @@ pub(crate) fn rules() -> RoomRules {
         outlives_process: true,
         history: false,
         keep_ms: 0,
+        stream_idle_ms: 60_000,
         presence_grace_ms: GRACE_MS,
         presence_scope: Scope::All,
         connections_per_user: 3,

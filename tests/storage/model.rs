@@ -34,7 +34,7 @@ impl Model {
         match record {
             Record::RoomMade(made) => {
                 let made = (**made).clone();
-                let stored = StoredRoom { first: 1, last: 0, last_at: made.created_at, made };
+                let stored = StoredRoom { first: 1, last: 0, last_at: made.created_at, made, streams: Vec::new() };
                 let room = Room { stored, messages: Vec::new(), marks: BTreeMap::new(), repeatable: Vec::new() };
                 self.rooms.insert(room.stored.made.room.clone(), room);
             }

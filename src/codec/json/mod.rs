@@ -130,6 +130,30 @@ pub fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut write:
     out.push(b']');
 }
 
+/// The length of the text of a JSON string: bytes, and UTF-16 code units.
+pub fn text_lengths(json: &str) -> (usize, usize) {
+    let inner = json.get(1..json.len().saturating_sub(1)).unwrap_or_default();
+    if inner.is_ascii() && !inner.contains('\\') {
+        return (inner.len(), inner.len());
+    }
+    let text: String = serde_json::from_str(json).unwrap_or_default();
+    (text.len(), text.encode_utf16().count())
+}
+
+/// Appends the text of a JSON string to that of another one.
+pub fn append_string(text: &mut String, piece: &str) {
+    let inner = piece.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    debug_assert!(inner.is_some() && text.ends_with('"'), "invariant: only strings are joined");
+    if let Some(inner) = inner
+        && text.len() >= 2
+        && text.ends_with('"')
+    {
+        text.pop();
+        text.push_str(inner);
+        text.push('"');
+    }
+}
+
 /// Appends a string, quoted and escaped (RFC 8259 §7).
 pub fn string(out: &mut Vec<u8>, value: &str) {
     if is_plain(value.as_bytes()) {

@@ -90,6 +90,7 @@ rooms.history = true
 rooms.list_open = false
 rooms.require_grant = false
 rooms.announce_limit = 500
+rooms.stream_idle_ms = 60000
 rooms.retention_messages = 10000
 rooms.retention_hours = 720
 storage.durability = "process"

@@ -7,6 +7,7 @@ use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
     self, body, display_name, extra, fields, flag, label, limit, media, name, receipted, required, rewind, status, text,
 };
+use crate::dialect::stream::{self, PieceFields};
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
 
@@ -21,6 +22,10 @@ requests! {
     EditMessage = "editMessage",
     /// `deleteMessage`, answered by [`super::message_sent`].
     DeleteMessage = "deleteMessage",
+    /// `appendMessage`, answered by [`super::message_sent`].
+    AppendMessage = "appendMessage",
+    /// `cancelMessage`, answered by [`super::message_sent`].
+    CancelMessage = "cancelMessage",
     /// `typingIndicator`.
     TypingIndicator = "typingIndicator",
     /// `presenceUpdate`.
@@ -48,6 +53,7 @@ fields! {
     client_message_id = "clientMessageId",
     is_typing = "isTyping",
     status = "status",
+    offset = "offset",
     message_id = "messageId",
     message_ids = "messageIds",
     up_to = "upTo",
@@ -83,6 +89,18 @@ fn command<'a>(
             message: required("messageId", text("messageId", fields.message_id)?)?,
             draft: (request == RequestName::EditMessage).then(|| draft(&fields, content_bytes)).transpose()?,
         }),
+        RequestName::AppendMessage => {
+            let piece = PieceFields {
+                message_id: fields.message_id,
+                content: fields.content,
+                data: fields.data,
+                status: fields.status,
+                offset: fields.offset,
+                client_message_id: fields.client_message_id,
+            };
+            stream::append(room()?, piece, (content_bytes, fields.is_portable))
+        }
+        RequestName::CancelMessage => stream::cancel(room()?, fields.message_id),
         RequestName::TypingIndicator => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
@@ -138,6 +156,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         attachment: extra("attachment", fields.attachment, fields.is_portable)?,
         metadata: extra("metadata", fields.metadata, fields.is_portable)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
+        is_stream: stream::opens(fields.status, content)?,
     })
 }
 
@@ -208,6 +227,7 @@ mod tests {
             attachment: Some(r#"{"url":"https://example.com/file.jpg","type":"image/jpeg","name":"image.jpg"}"#),
             metadata: Some(r#"{"customField":"value"}"#),
             client_message_id: Some("c-1".into()),
+            is_stream: false,
         };
         assert_eq!(command(packet), Command::Send { target: MessageTarget::Room("room-id".into()), draft });
     }

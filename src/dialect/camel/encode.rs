@@ -30,6 +30,11 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Typing { room, by, is_typing, .. } => emit_object(out, "userTyping", |object| {
             object.string("roomId", room).string("userId", by.user()).bool("isTyping", *is_typing);
         }),
+        Event::StreamCancelled { room, message, by } => emit_object(out, "messageCancel", |object| {
+            id(object, "messageId", *message);
+            object.string("roomId", room).string("userId", by.user());
+            instant(object, "timestamp", now.wall);
+        }),
         Event::Receipt { room, message, by, kind: ReceiptKind::Read } => emit_object(out, "messageRead", |object| {
             id(object, "messageId", *message);
             object.string("userId", by.user()).string("roomId", room);
@@ -70,12 +75,14 @@ pub fn message_sent(out: &mut Vec<u8>, sent: &Sent) {
     emit_object(out, "messageSent", |object| receipt(object, sent));
 }
 
-/// `newMessage`: a message of a room, as it is sent or as it was; `messageEdited` and `messageDeleted`: a change of one.
+/// `newMessage`: a message of a room, as it is sent or as it was; `messageEdited`, `messageDeleted` and `messageAppended`: a
+/// change of one.
 pub fn new_message(out: &mut Vec<u8>, message: &Message) {
     let name = match message.changes() {
         None => "newMessage",
         Some((_, RevisionKind::Edit)) => "messageEdited",
         Some((_, RevisionKind::Delete)) => "messageDeleted",
+        Some((_, RevisionKind::Append(_))) => "messageAppended",
     };
     emit_object(out, name, |object| {
         id(object, "id", message.id);

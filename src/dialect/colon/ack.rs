@@ -123,9 +123,14 @@ pub fn sent(out: &mut Vec<u8>, sent: &Sent, room: &str, sender: &Identity, conte
     });
 }
 
-/// `message:edit` and `message:delete`: the receipt of the change.
+/// `message:edit`, `message:delete`, `message:append` and `message:cancel`: the receipt of the change.
 pub fn changed(out: &mut Vec<u8>, request: RequestName, sent: &Sent) {
-    let message = if request == RequestName::MessageDelete { "Message deleted" } else { "Message edited" };
+    let message = match request {
+        RequestName::MessageDelete => "Message deleted",
+        RequestName::MessageAppend => "Piece appended",
+        RequestName::MessageCancel => "Stream cancelled",
+        _ => "Message edited",
+    };
     success(out, |object| {
         object.plain("message", message);
         id(object, "id", sent.id);

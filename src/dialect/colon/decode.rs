@@ -8,6 +8,7 @@ use crate::dialect::fields::{
     body, display_name, extra, fields, flag, label, media, name, present, receipted, required, rewind, status, text,
     whole,
 };
+use crate::dialect::stream::{self, PieceFields};
 use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
 use crate::domain::reject::Reject;
@@ -29,6 +30,10 @@ requests! {
     MessageEdit = "message:edit",
     /// `message:delete`.
     MessageDelete = "message:delete",
+    /// `message:append`.
+    MessageAppend = "message:append",
+    /// `message:cancel`.
+    MessageCancel = "message:cancel",
     /// `message:typing`.
     MessageTyping = "message:typing",
     /// `message:typing-users`.
@@ -89,6 +94,7 @@ fields! {
     up_to = "upTo",
     rewind = "rewind",
     status = "status",
+    offset = "offset",
     user_id = "userId",
     recovery_token = "recoveryToken",
     limit = "limit",
@@ -135,6 +141,18 @@ fn command<'a>(
             message: required("messageId", text("messageId", fields.message_id)?)?,
             draft: (request == RequestName::MessageEdit).then(|| draft(&fields, content_bytes)).transpose()?,
         }),
+        RequestName::MessageAppend => {
+            let piece = PieceFields {
+                message_id: fields.message_id,
+                content: fields.content,
+                data: fields.data,
+                status: fields.status,
+                offset: fields.offset,
+                client_message_id: fields.client_message_id,
+            };
+            stream::append(room()?, piece, (content_bytes, fields.is_portable))
+        }
+        RequestName::MessageCancel => stream::cancel(room()?, fields.message_id),
         RequestName::MessageTyping => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
         }
@@ -191,6 +209,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         attachment: extra("attachment", fields.attachment, fields.is_portable)?,
         metadata: extra("metadata", fields.metadata, fields.is_portable)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
+        is_stream: stream::opens(fields.status, content)?,
     })
 }
 

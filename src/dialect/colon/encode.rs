@@ -51,6 +51,11 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
                 instant(object, "timestamp", now.wall);
             });
         }
+        Event::StreamCancelled { room, message, by } => emit_object(out, "message:cancel", |object| {
+            id(object, "messageId", *message);
+            object.string("chatId", room).string("userId", by.user());
+            instant(object, "timestamp", now.wall);
+        }),
         Event::Presence { by, status, last_seen } => {
             let name = match status {
                 Status::Online => "user:online",
@@ -111,12 +116,14 @@ pub fn room_online<'a>(
     });
 }
 
-/// `message:new`: a message of a room, as it is sent or as it was; `message:edited` and `message:deleted`: a change of one.
+/// `message:new`: a message of a room, as it is sent or as it was; `message:edited`, `message:deleted` and
+/// `message:appended`: a change of one.
 pub fn message_new(out: &mut Vec<u8>, sent: &Message) {
     let name = match sent.changes() {
         None => "message:new",
         Some((_, RevisionKind::Edit)) => "message:edited",
         Some((_, RevisionKind::Delete)) => "message:deleted",
+        Some((_, RevisionKind::Append(_))) => "message:appended",
     };
     emit_object(out, name, |object| message(object, sent));
 }

@@ -52,6 +52,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         attachment: None,
         metadata: None,
         client_message_id: None,
+        is_stream: false,
     };
     let send = Command::Send { target: MessageTarget::Room(room()), draft };
     assert_eq!(command(r#"2["message:send",{"chatId":"chat-uuid","content":"Hello, world!","type":"text"}]"#), send);
@@ -65,6 +66,7 @@ fn requests_of_rooms_and_messages_are_read_to_the_letter() {
         attachment: Some(r#"{"url":"u"}"#),
         metadata: Some("[1]"),
         client_message_id: Some("c-1".into()),
+        is_stream: false,
     };
     assert_eq!(command(packet), Command::Send { target: MessageTarget::Room(room()), draft });
     let typing = Command::Typing { room: room(), is_typing: false };

@@ -23,6 +23,7 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         | Event::Message(_)
         | Event::Typing { .. }
         | Event::Receipt { .. }
+        | Event::StreamCancelled { .. }
         | Event::Marked { .. }
         | Event::Online { .. }
         | Event::Info(_)

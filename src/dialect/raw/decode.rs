@@ -14,6 +14,7 @@ use crate::dialect::fields::{
     self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, receipted,
     required, rewind, sfu, status, text, whole,
 };
+use crate::dialect::stream::{self, PieceFields};
 use crate::domain::command::{
     Command, Draft, Has, HostAction, Join, MediaState, MessageTarget, Opaque, ReceiptKind, Signal, SignalTo,
 };
@@ -59,6 +60,7 @@ fields! {
     attachment = "attachment",
     metadata = "metadata",
     status = "status",
+    offset = "offset",
     is_typing = "isTyping",
     message_id = "messageId",
     message_ids = "messageIds",
@@ -153,9 +155,11 @@ fn command_of<'a>(kind: &str, fields: &Fields<'a>, content_bytes: usize) -> Resu
         "media-state-changed" => media_change(fields, room()?),
         "connection-failed" => failure(fields, room()?),
         "connection-mode" => host(HostAction::SetMode(wanted_mode(fields.mode)?)),
-        "message" => Ok(Command::Send { target: target(fields)?, draft: draft(fields, content_bytes)? }),
+        "message" => message(fields, content_bytes),
         "message-edit" => revise(fields, room()?, Some(content_bytes)),
         "message-delete" => revise(fields, room()?, None),
+        "message-append" => append(fields, room()?, content_bytes),
+        "message-cancel" => stream::cancel(room()?, fields.message_id),
         "presence" => status(fields.status).map(Command::SetStatus),
         "typing" => {
             Ok(Command::Typing { room: room()?, is_typing: required("isTyping", flag("isTyping", fields.is_typing)?)? })
@@ -201,6 +205,18 @@ fn media_change<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'
     Ok(Command::Media { room, peer: name("peerId", fields.peer_id)?, media, sfu: sfu(fields.sfu)? })
 }
 
+fn append<'a>(fields: &Fields<'a>, room: Cow<'a, str>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+    let piece = PieceFields {
+        message_id: fields.message_id,
+        content: fields.content,
+        data: fields.data,
+        status: fields.status,
+        offset: fields.offset,
+        client_message_id: fields.client_message_id,
+    };
+    stream::append(room, piece, (content_bytes, fields.is_portable))
+}
+
 /// A change of a message: an edit with at most `content_bytes` of content, or a deletion.
 fn revise<'a>(fields: &Fields<'a>, room: Cow<'a, str>, content_bytes: Option<usize>) -> Result<Command<'a>, Reject> {
     let message = required("messageId", text("messageId", fields.message_id)?)?;
@@ -233,6 +249,14 @@ fn target<'a>(fields: &Fields<'a>) -> Result<MessageTarget<'a>, Reject> {
     }
 }
 
+fn message<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Command<'a>, Reject> {
+    let (target, draft) = (target(fields)?, draft(fields, content_bytes)?);
+    if draft.is_stream && !matches!(target, MessageTarget::Room(_)) {
+        return Err(Reject::invalid("Only a message to a whole room can be a stream"));
+    }
+    Ok(Command::Send { target, draft })
+}
+
 fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Reject> {
     let (content, event) = body(fields.event, fields.data, fields.content, (content_bytes, fields.is_portable))?;
     Ok(Draft {
@@ -243,6 +267,7 @@ fn draft<'a>(fields: &Fields<'a>, content_bytes: usize) -> Result<Draft<'a>, Rej
         attachment: extra("attachment", fields.attachment, fields.is_portable)?,
         metadata: extra("metadata", fields.metadata, fields.is_portable)?,
         client_message_id: label("clientMessageId", fields.client_message_id)?,
+        is_stream: stream::opens(fields.status, content)?,
     })
 }
 

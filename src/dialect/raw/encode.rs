@@ -55,6 +55,13 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) {
             object.string("displayName", shown_name(display_name, by)).bool("isTyping", *is_typing);
             end(&mut object, None, now);
         }
+        Event::StreamCancelled { room, message, by } => {
+            let mut object = begin(out, "message-cancel");
+            object.string("roomId", room);
+            object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+            object.string("userId", by.user());
+            end(&mut object, None, now);
+        }
         Event::Receipt { room, message, by, kind } => {
             let mut object = begin(out, if *kind == ReceiptKind::Read { "read-receipt" } else { "delivered" });
             object.string("roomId", room);
@@ -312,6 +319,7 @@ fn message_type(message: &Message) -> &'static str {
         None => "message",
         Some((_, RevisionKind::Edit)) => "message-edited",
         Some((_, RevisionKind::Delete)) => "message-deleted",
+        Some((_, RevisionKind::Append(_))) => "message-appended",
     }
 }
 
@@ -319,11 +327,21 @@ fn message_type(message: &Message) -> &'static str {
 fn revised(mut object: Object<'_>, message: &Message, revision: Revision) {
     match (revision, &message.content.event) {
         (Revision::Of { kind: RevisionKind::Delete, .. }, _) => {}
-        (Revision::Of { .. }, _) | (_, None) => drop(object.raw("content", &message.content.body)),
+        (Revision::Of { .. } | Revision::Piece { .. }, _) | (_, None) => {
+            object.raw("content", &message.content.body);
+        }
         (_, Some(event)) => drop(object.string("event", event).raw("data", &message.content.body)),
     }
     match revision {
         Revision::Of { .. } => extras(&mut object, &message.content),
+        Revision::Piece { offset, status, .. } => {
+            object.number("offset", offset).plain("status", status.as_str());
+        }
+        Revision::Stream(status) => {
+            kind(&mut object, &message.content);
+            extras(&mut object, &message.content);
+            object.plain("status", status.as_str());
+        }
         Revision::Edited(at) => {
             kind(&mut object, &message.content);
             extras(&mut object, &message.content);

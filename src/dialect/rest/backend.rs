@@ -16,7 +16,8 @@ use crate::base::time::rfc3339;
 use crate::codec::http::query_value;
 use crate::codec::json::{self, Object};
 use crate::dialect::fields::check_portable;
-use crate::domain::event::{Content, Message, Revision};
+use crate::dialect::stream;
+use crate::domain::event::{Content, Message, Revision, StreamStatus};
 use crate::domain::history::{History, HistoryRange, PAGE_DEFAULT, PAGE_MAX};
 use crate::domain::op::{Publication, PushResult, Reply, Sent};
 use crate::domain::reject::Reject;
@@ -35,6 +36,19 @@ pub struct Publish {
     pub except: Option<ConnectionId>,
     /// A repeated call with this key publishes nothing and gets the first answer.
     pub idempotency_key: Option<Box<str>>,
+    /// Whether it opens a stream.
+    pub is_stream: bool,
+}
+
+/// A piece of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendedPiece {
+    /// Its text, as JSON.
+    pub body: Box<str>,
+    /// The stream's status with it.
+    pub status: StreamStatus,
+    /// The length of the text before it.
+    pub offset: Option<u32>,
 }
 
 /// The receivers of a backend's message.
@@ -84,6 +98,27 @@ pub(super) struct PublishBody<'a> {
     exclude: Option<&'a RawValue>,
     #[serde(borrow)]
     idempotency_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+/// The body of `POST /api/v1/rooms/:roomId/messages/:messageId/append`, unread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppendBody<'a> {
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    offset: Option<&'a RawValue>,
+}
+
+/// A piece of a stream.
+pub(super) fn append(body: &AppendBody<'_>) -> Result<AppendedPiece, Reject> {
+    let [data, status, offset] = [body.data, body.status, body.offset].map(|value| value.map(RawValue::get));
+    let piece = stream::piece((None, data), status, offset, (usize::MAX, false))?;
+    Ok(AppendedPiece { body: piece.body.into(), status: piece.status, offset: piece.offset })
 }
 
 /// The body of `PATCH /api/v1/rooms/:roomId/messages/:messageId`, unread.
@@ -133,6 +168,7 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
     let except = read::<String>("exclude", body.exclude, "a connection's id", is_id)?;
     let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?;
     check_portable("data", data.get())?;
+    let is_stream = opens_stream(&body, data.get())?;
     let content = Content {
         body: data.get().into(),
         event: text("event", body.event)?.filter(|event| &**event != DEFAULT_EVENT),
@@ -146,7 +182,20 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
         content,
         except: except.and_then(|text| ConnectionId::parse(&text)),
         idempotency_key: text("idempotencyKey", body.idempotency_key)?,
+        is_stream,
     })
+}
+
+/// Whether a message opens a stream: only one to rooms can.
+fn opens_stream(body: &PublishBody<'_>, data: &str) -> Result<bool, Reject> {
+    let is_stream = read::<String>("status", body.status, "\"streaming\"", |status| status == "streaming")?.is_some();
+    if is_stream && !data.starts_with('"') {
+        return Err(Reject::invalid("The data of a stream must be a string"));
+    }
+    if is_stream && body.rooms.is_none() {
+        return Err(Reject::invalid("Only a message to rooms can be a stream"));
+    }
+    Ok(is_stream)
 }
 
 fn target(body: &PublishBody<'_>) -> Result<PublishTarget, Reject> {
@@ -286,6 +335,11 @@ fn message(out: &mut Vec<u8>, message: &Message) {
             object.plain("change", kind.as_str());
             object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
         }
+        Some(Revision::Piece { message, offset, status }) => {
+            object.plain("change", "appended").plain("status", status.as_str()).number("offset", *offset);
+            object.plain("messageId", message.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()));
+        }
+        Some(Revision::Stream(status)) => drop(object.plain("status", status.as_str())),
         Some(Revision::Edited(at)) => drop(object.string("editedAt", &rfc3339(*at))),
         Some(Revision::Deleted(at)) => drop(object.string("deletedAt", &rfc3339(*at))),
     }

@@ -71,6 +71,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         | RestCallKind::Unread
         | RestCallKind::EditMessage
         | RestCallKind::DeleteMessage
+        | RestCallKind::AppendMessage
         | RestCallKind::AddParticipants
         | RestCallKind::RemoveParticipant
         | RestCallKind::JoinUser

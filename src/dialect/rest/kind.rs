@@ -53,6 +53,8 @@ pub enum RestCallKind {
     EditMessage,
     /// `DELETE /api/v1/rooms/:roomId/messages/:messageId`.
     DeleteMessage,
+    /// `POST /api/v1/rooms/:roomId/messages/:messageId/append`.
+    AppendMessage,
     /// `POST /api/v1/socketio/emit`.
     AppEmit,
     /// `POST /api/v1/socketio/join`.
@@ -151,7 +153,12 @@ impl RestCallKind {
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
                 Action::Push
             }
-            Self::Publish | Self::Batch | Self::EditMessage | Self::DeleteMessage | Self::AppEmit => Action::Publish,
+            Self::Publish
+            | Self::Batch
+            | Self::EditMessage
+            | Self::DeleteMessage
+            | Self::AppendMessage
+            | Self::AppEmit => Action::Publish,
             Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts | Self::Unread => Action::ReadRooms,
             Self::AppJoin
             | Self::AppLeave

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::backend::receipt;
+use super::backend::{AppendedPiece, receipt};
 use super::encode::{managed_room, message};
 use super::kind::RestCallKind;
 use crate::base::Name;
@@ -91,6 +91,13 @@ pub enum RoomAct {
         /// The new content.
         content: Option<Content>,
     },
+    /// Add a piece to a stream.
+    Append {
+        /// The stream's message.
+        message: Uuid,
+        /// The piece.
+        piece: AppendedPiece,
+    },
     /// Make users participants.
     AddParticipants {
         /// Those that are not participants yet, the next one last.
@@ -129,6 +136,7 @@ impl RoomAct {
             Self::Unread(_) => RestCallKind::Unread,
             Self::Revise { content: Some(_), .. } => RestCallKind::EditMessage,
             Self::Revise { content: None, .. } => RestCallKind::DeleteMessage,
+            Self::Append { .. } => RestCallKind::AppendMessage,
             Self::AddParticipants { .. } => RestCallKind::AddParticipants,
             Self::Remove(_) => RestCallKind::RemoveParticipant,
             Self::Join(_) => RestCallKind::JoinUser,
@@ -175,7 +183,7 @@ fn members(out: &mut Vec<u8>, room: &Name, act: &RoomAct, reply: &Reply) -> Opti
             raw::unread_fields(&mut object, unread);
             object.end();
         }
-        (RoomAct::Revise { .. }, Reply::Published(outcomes)) => {
+        (RoomAct::Revise { .. } | RoomAct::Append { .. }, Reply::Published(outcomes)) => {
             let Some(Publication { outcome: Ok((sent, epoch)), .. }) = outcomes.first() else { return None };
             let mut object = Object::begin(out);
             object.string("roomId", room);

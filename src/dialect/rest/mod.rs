@@ -21,7 +21,7 @@ mod refusal;
 mod route;
 
 pub use apps::emit_of_hook as app_emit;
-pub use backend::{Publish, PublishTarget, messages_range};
+pub use backend::{AppendedPiece, Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode, escaped};
@@ -358,6 +358,7 @@ impl RestCall {
             Self::Batch(batch) => batch.messages.iter().map(|message| message.content.body.len()).max(),
             Self::Manage(managed) => match &managed.act {
                 RoomAct::Revise { content: Some(content), .. } => Some(content.body.len()),
+                RoomAct::Append { piece, .. } => Some(piece.body.len()),
                 _ => None,
             },
             _ => None,

@@ -105,6 +105,7 @@ pub fn status_of(code: Code) -> u16 {
         | Code::PeerIdTaken
         | Code::RoomClosed
         | Code::RecoveryFailed
+        | Code::StreamConflict
         | Code::MediaStale => 409,
         Code::MessageTooLarge => 413,
         Code::UnsupportedData => 415,
@@ -130,7 +131,7 @@ mod tests {
             (409, vec![Code::RoomExists, Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),
             (413, vec![Code::MessageTooLarge]),
             (415, vec![Code::UnsupportedData]),
-            (409, vec![Code::MediaStale]),
+            (409, vec![Code::MediaStale, Code::StreamConflict]),
             (422, vec![Code::InvalidMessage, Code::MediaRefused]),
             (429, vec![Code::RateLimited]),
             (500, vec![Code::Internal]),

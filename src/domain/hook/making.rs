@@ -21,7 +21,8 @@ impl OpContext<'_> {
 
     /// Notes a message for the application. The event has the message's id.
     pub(crate) fn hook_message(&mut self, message: &Arc<Message>) {
-        if self.rules.hooks.contains(message_kind(message)) {
+        // A stream is one message: its pieces are too many for an application.
+        if !message.is_piece() && self.rules.hooks.contains(message_kind(message)) {
             self.hooks.push(HookEvent { id: message.id, at: message.at, change: HookChange::Message(message.clone()) });
         }
     }

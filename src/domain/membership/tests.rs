@@ -181,6 +181,7 @@ impl RoomFixture {
             outlives_process: false,
             history: false,
             keep_ms: 0,
+            stream_idle_ms: 60_000,
             presence_grace_ms: 0,
             presence_scope: Scope::None,
             connections_per_user: 0,

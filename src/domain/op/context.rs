@@ -82,6 +82,8 @@ pub struct RoomRules {
     pub mode: ModeRules,
     /// REST requests per user and minute; 0 is unlimited.
     pub rest_per_minute: u32,
+    /// How long a stream stays open without a piece, in milliseconds.
+    pub stream_idle_ms: u64,
     /// The kinds of hook events that are made; with the counterpart of each.
     pub hooks: HookKinds,
 }

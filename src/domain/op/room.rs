@@ -363,6 +363,21 @@ pub struct SendMessage {
     pub client_message_id: Option<Box<str>>,
     /// The earlier message that it changes, if it is a change.
     pub revises: Option<Box<Revise>>,
+    /// The text of a stream: of a new one, or, if it changes an earlier message, of a piece.
+    pub stream: Option<StreamText>,
+}
+
+/// The text of a stream's message or piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamText {
+    /// Its bytes.
+    pub bytes: u32,
+    /// Its length in UTF-16 code units.
+    pub units: u32,
+    /// The length of the text before it that the publisher knows of; a piece for another one is refused.
+    pub offset: Option<u32>,
+    /// The most bytes of the whole text.
+    pub bytes_max: u32,
 }
 
 /// A change of an earlier message of a room.
@@ -374,6 +389,27 @@ pub struct Revise {
     pub kind: RevisionKind,
     /// The sender of that message, once it is looked up.
     pub sender: Option<Identity>,
+    /// Whose messages the user may change.
+    pub rights: ChangeRights,
+}
+
+/// Whose messages a user may change in a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChangeRights {
+    /// Their own; the room's host and admins any.
+    #[default]
+    Usual,
+    /// Their own: no grant of their token is for more.
+    Own,
+    /// Any: they may moderate.
+    Any,
+}
+
+impl ChangeRights {
+    /// Whether a user may change the messages of others.
+    pub fn includes_others(self, is_host: bool) -> bool {
+        self == Self::Any || self == Self::Usual && is_host
+    }
 }
 
 /// The sender of a message of an application's backend.

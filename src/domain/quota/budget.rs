@@ -48,6 +48,7 @@ pub fn cost_of(command: &Command<'_>) -> u32 {
     match command {
         Command::Send { .. }
         | Command::Revise { .. }
+        | Command::Append(_)
         | Command::Typing { .. }
         | Command::Signal(_)
         | Command::Media { .. } => 0,

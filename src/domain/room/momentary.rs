@@ -1,7 +1,9 @@
-//! State that most rooms have none of at a time: typing indicators, and a call that is not in the default mode. A room without
+//! State that most rooms have none of at a time: typing indicators, a call that is not in the default mode, and
+//! messages that grow. A room without
 //! any takes no memory for it.
 
 use crate::domain::connection_mode::Call;
+use crate::domain::streams::Streams;
 use crate::domain::typing::Typing;
 
 /// The state, if there is any.
@@ -12,6 +14,7 @@ pub(in crate::domain) struct Momentary(Option<Box<MomentaryState>>);
 pub(in crate::domain) struct MomentaryState {
     pub(in crate::domain) typing: Typing,
     pub(in crate::domain) call: Call,
+    pub(in crate::domain) streams: Streams,
 }
 
 impl Momentary {
@@ -28,7 +31,7 @@ impl Momentary {
     pub(in crate::domain) fn change<T>(&mut self, change: impl FnOnce(&mut MomentaryState) -> T) -> T {
         let state = self.0.get_or_insert_default();
         let result = change(state);
-        if state.typing.is_idle() && state.call.is_idle() {
+        if state.typing.is_idle() && state.call.is_idle() && state.streams.is_idle() {
             self.0 = None;
         }
         result
@@ -36,7 +39,9 @@ impl Momentary {
 
     pub(in crate::domain) fn check_invariants(&self) {
         if let Some(state) = self.get() {
-            assert!(!state.typing.is_idle() || !state.call.is_idle(), "room: state that is not needed is not kept");
+            let is_idle = state.typing.is_idle() && state.call.is_idle() && state.streams.is_idle();
+            assert!(!is_idle, "room: state that is not needed is not kept");
+            state.streams.check_invariants();
             state.typing.check_invariants();
             state.call.check_invariants();
         }

@@ -5,6 +5,7 @@ use crate::base::Name;
 use crate::domain::op::{LogTerms, Profile, Publication, Reply, RoomOp};
 use crate::domain::reject::Reject;
 use crate::domain::room::{Room, UnloadedRoom};
+use crate::domain::streams::{self, OpenStream};
 use crate::message::Requester;
 use crate::message::storage::{StorageQuery, StorageReply, StoredRoom, Unavailable};
 use crate::owner::embedded::rooms::{RoomStore, room_at};
@@ -97,8 +98,9 @@ impl RoomStore {
     fn load(&mut self, turn: &mut Turn<'_>, stored: StoredRoom) {
         self.unloaded.remove(&stored.made.room);
         tracing::debug!(target: "switchboard::room", room = &*stored.made.room, "room loaded");
-        let (room, profile) = split(stored);
-        let room = Room::from_unloaded(room, profile, &mut turn.context());
+        let (room, profile, open) = split(stored);
+        let mut room = Room::from_unloaded(room, profile, &mut turn.context());
+        streams::restore(&mut room, open, turn.now, turn.rules().stream_idle_ms);
         let place = self.rooms.insert(Box::new(room));
         turn.defer_room(room_at(&mut self.rooms, place));
     }
@@ -122,8 +124,8 @@ impl RoomStore {
     }
 }
 
-/// A stored room as an unloaded one, with its profile.
-fn split(stored: StoredRoom) -> (UnloadedRoom, Option<Box<Profile>>) {
+/// A stored room as an unloaded one, with its profile and open streams.
+fn split(stored: StoredRoom) -> (UnloadedRoom, Option<Box<Profile>>, Vec<OpenStream>) {
     let made = stored.made;
     let room = UnloadedRoom {
         room: made.room,
@@ -135,5 +137,5 @@ fn split(stored: StoredRoom) -> (UnloadedRoom, Option<Box<Profile>>) {
         last_at: stored.last_at,
         is_locked: made.is_locked,
     };
-    (room, made.profile)
+    (room, made.profile, stored.streams)
 }

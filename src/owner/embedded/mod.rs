@@ -20,6 +20,7 @@ mod rooms;
 mod sessions;
 mod storage_requests;
 mod stored_names;
+mod streams;
 mod turn;
 mod user_lists;
 mod users;
@@ -334,6 +335,7 @@ impl Parts<'_> {
             DeferredTask::PublishOnline(name) => rooms.publish_online(turn, name),
             DeferredTask::EndTyping(name) => rooms.end_typing(turn, name),
             DeferredTask::ReturnMode(name) => rooms.return_mode(turn, &name),
+            DeferredTask::EndStreams(name) => streams::end(rooms, turn, &name),
             DeferredTask::GoOffline(name) => users.go_offline_if_due(turn, &name),
             DeferredTask::RequestDirects(name) => directs.request(turn, users, &name),
         }

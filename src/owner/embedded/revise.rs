@@ -1,6 +1,7 @@
 //! Changes of messages that the room does not remember: storage has to find the sender first.
 
 use crate::base::Name;
+use crate::domain::event::RevisionKind;
 use crate::domain::op::{RoomOp, RoomRules, SendMessage};
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -14,7 +15,11 @@ use crate::owner::embedded::turn::{OpOutcome, Turn};
 /// Whether storage has to find the sender of the message that `message` changes.
 pub(super) fn needs_lookup(room: &Room, message: &SendMessage, rules: &RoomRules) -> bool {
     message.revises.as_deref().is_some_and(|change| {
-        change.sender.is_none() && room.log.sender_of(change.message).is_none() && room.log.is_kept(rules)
+        // The room knows its open streams.
+        !matches!(change.kind, RevisionKind::Append(_))
+            && change.sender.is_none()
+            && room.log.sender_of(change.message).is_none()
+            && room.log.is_kept(rules)
     })
 }
 

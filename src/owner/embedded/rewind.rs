@@ -55,7 +55,13 @@ pub(super) fn rewound(rooms: &mut RoomStore, turn: &mut Turn<'_>, missed: Missed
         {
             let since = since.into_iter().map(Arc::unwrap_or_clone).filter(|message| message.seq > Some(until));
             joined.rewound = page.messages.into_iter().chain(since).collect();
-            joined.rewound.drain(..joined.rewound.len().saturating_sub(most));
+            // Pieces of streams that came meanwhile are none of the wanted messages.
+            let mut excess = joined.rewound.iter().filter(|message| !message.is_piece()).count().saturating_sub(most);
+            joined.rewound.retain(|message| {
+                let is_excess = excess > 0 && !message.is_piece();
+                excess -= usize::from(is_excess);
+                !is_excess
+            });
         }
         Some(reply)
     });

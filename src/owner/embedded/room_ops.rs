@@ -13,6 +13,7 @@ use crate::domain::monitoring::MessageStats;
 use crate::domain::op::{AddressedEvent, PresenceView, Reply, RoomOp, RoomsView, Scope, UsersPage};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
+use crate::domain::streams;
 use crate::message::storage::{StorageQuery, StorageReply};
 use crate::message::{Outgoing, PresenceUpdate, ShardMessage, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
@@ -191,6 +192,7 @@ impl RoomStore {
         if let Some(room) = self.rooms.get_mut(name) {
             if seq != 0 {
                 room.log.commit(seq);
+                streams::commit(room, seq);
                 turn.core.requests.add_published(name, &events);
             }
             turn.publish_events(room, events, false);
@@ -240,6 +242,7 @@ impl RoomStore {
             && let Some(room) = self.rooms.get_mut(name)
         {
             room.log.roll_back();
+            streams::roll_back(room);
             turn.defer_room(room);
         }
     }

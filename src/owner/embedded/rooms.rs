@@ -213,6 +213,7 @@ impl RoomStore {
             revise::look_up(turn, room.id.clone(), message);
             return Ok(None);
         }
+        let is_stream = message.stream.is_some();
         let outcome = room.send(message, &mut turn.context());
         let seq = room.log.seq();
         if let (Some(key), Ok(Reply::Sent(sent))) = (idempotency_key, &outcome) {
@@ -225,7 +226,7 @@ impl RoomStore {
         // Members keep a room awake; a backend's message may be all that happens in it.
         let is_awake_for_backend = publisher.is_some() && outcome.is_ok() && !turn.has_records();
         let outcome = turn.publish_or_hold(room, outcome, false, (seq, idempotency_key));
-        if is_awake_for_backend {
+        if is_awake_for_backend || is_stream {
             turn.defer_room(room);
         }
         outcome

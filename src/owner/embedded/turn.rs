@@ -19,6 +19,7 @@ use crate::domain::op::{AddressedEvent, Audience, OpContext, Reply, RoomRules};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
+use crate::domain::streams;
 use crate::message::storage::StorageQuery;
 use crate::message::{Outgoing, OwnerMessage, Placement, Requester, ShardMessage, ShardNumber, ThreadMessage};
 use crate::owner::embedded::commit_barrier::{CommitBarrier, PendingEffect};
@@ -45,6 +46,8 @@ pub(super) enum DeferredTask {
     EndTyping(Name),
     /// Have the media of the room's callers go from peer to peer again, if that is due.
     ReturnMode(Name),
+    /// End the streams of the room that get no pieces.
+    EndStreams(Name),
     GoOffline(Name),
     RequestDirects(Name),
 }
@@ -229,6 +232,9 @@ impl Turn<'_> {
         }
         if let Some(at) = call::due(room) {
             self.defer(at, DeferredTask::ReturnMode(room.id.clone()));
+        }
+        if let Some(at) = streams::take_due(room) {
+            self.defer(at, DeferredTask::EndStreams(room.id.clone()));
         }
         if room.uncounted {
             self.defer(self.next_multiple(STATS_EVERY_MS), DeferredTask::PublishStats(room.id.clone()));

@@ -130,6 +130,8 @@ scripts! { ALL:
     SET_MODE = room "set_mode";
     /// Has media go from peer to peer again, if that is due.
     RETURN_MODE = room "return_mode";
+    /// Ends a stream that gets no pieces.
+    END_STREAMS = room "end_streams";
     /// [`crate::domain::op::RoomOp::Describe`].
     DESCRIBE = room "describe";
     /// [`crate::domain::op::RoomOp::ListUsers`].

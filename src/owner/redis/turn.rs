@@ -109,7 +109,7 @@ impl NodeState {
 
     /// The rules of rooms, as scripts take them.
     pub(super) fn room_rules(&self) -> Bytes {
-        let RoomRules { announce_limit, max_participants, history, keep_ms, mode, .. } = &*self.rules;
+        let RoomRules { announce_limit, max_participants, history, keep_ms, mode, stream_idle_ms, .. } = &*self.rules;
         let (keeps, most) = (u8::from(*history), self.settings.keep_messages);
         let ModeRules { is_on, p2p_max, return_ms } = mode;
         let has_modes = u8::from(*is_on);
@@ -118,7 +118,8 @@ impl NodeState {
             bits => format!(",{bits}"),
         };
         text(format!(
-            "{announce_limit},{max_participants},{keeps},{most},{keep_ms},{has_modes},{p2p_max},{return_ms}{hooks}"
+            "{announce_limit},{max_participants},{keeps},{most},{keep_ms},{has_modes},{p2p_max},{return_ms},\
+            {stream_idle_ms}{hooks}"
         ))
     }
 

@@ -4,8 +4,12 @@
 //! out. These names are part of the schema: nodes of different versions share them.
 
 mod profile;
+mod revision;
 
 pub(super) use profile::{WireRoomInfo, WireRoomView, profile, profile_change};
+
+pub(super) use revision::revision_letter;
+use revision::{WireRevised, WireRevises, revised};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -14,9 +18,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
-use crate::domain::event::{
-    Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView, Revision, RevisionKind,
-};
+use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
 use crate::domain::op::PresenceView;
 use crate::message::redis::Bytes;
 use crate::owner::redis::mode::{WireModeChange, mode};
@@ -206,6 +208,12 @@ pub(super) struct WireMessage {
     #[serde(default)]
     to: Option<WireMember>,
     pub(super) id: WireMessageId,
+    /// Of a piece of a stream, the length of the text before it.
+    #[serde(rename = "of", default)]
+    offset: u64,
+    /// 1 for a stream.
+    #[serde(rename = "so", default)]
+    is_stream: u8,
     /// The message that it changes.
     #[serde(rename = "rv", default)]
     revises: Option<WireRevises>,
@@ -217,57 +225,10 @@ pub(super) struct WireMessage {
     revised: Option<Box<WireRevised>>,
 }
 
-/// A change of another message: its id and the kind of the change.
-#[derive(Clone, Debug, Deserialize)]
-struct WireRevises {
-    #[serde(rename = "i")]
-    message: WireMessageId,
-    #[serde(rename = "k")]
-    kind: Box<str>,
-}
-
-/// What changes have made of a message.
-#[derive(Clone, Debug, Deserialize)]
-struct WireRevised {
-    #[serde(rename = "k")]
-    kind: Box<str>,
-    at: u64,
-    #[serde(rename = "s", default)]
-    content: Option<WireContent>,
-}
-
-/// A kind of change, as the scripts know it.
-pub(super) fn revision_letter(kind: RevisionKind) -> &'static str {
-    match kind {
-        RevisionKind::Edit => "e",
-        RevisionKind::Delete => "d",
-    }
-}
-
-fn revision_kind(letter: &str) -> RevisionKind {
-    if letter == "d" { RevisionKind::Delete } else { RevisionKind::Edit }
-}
-
-/// A message's content after changes, and its part in changes.
-fn revised(
-    content: Content,
-    revises: Option<WireRevises>,
-    revised: Option<Box<WireRevised>>,
-) -> (Content, Option<Box<Revision>>) {
-    if let Some(WireRevises { message, kind }) = revises {
-        return (content, Some(Box::new(Revision::Of { message: message.0, kind: revision_kind(&kind) })));
-    }
-    let Some(WireRevised { kind, at, content: edit }) = revised.map(|revised| *revised) else { return (content, None) };
-    match (revision_kind(&kind), edit) {
-        (RevisionKind::Delete, _) => (content.gone(), Some(Box::new(Revision::Deleted(at)))),
-        (RevisionKind::Edit, Some(edit)) => (content.edited(edit.into()), Some(Box::new(Revision::Edited(at)))),
-        (RevisionKind::Edit, None) => (content, None),
-    }
-}
-
 impl WireMessage {
     pub(super) fn into_message(self, room: &Name) -> Message {
-        let (content, revision) = revised(self.content.into(), self.revises, self.revised);
+        let part = (self.revises, self.offset, self.is_stream == 1);
+        let (content, revision) = revised(self.content.into(), part, self.revised);
         Message {
             id: self.id.0,
             seq: self.seq,
@@ -373,6 +334,8 @@ pub(super) enum WireEvent {
     Marked(WireReceipt),
     /// A receipt, for the message's sender.
     Receipt(WireReceipt),
+    /// A stream is cancelled, for its publisher.
+    Cancel(WireCancel),
     /// The addressed connection became a member.
     You(Box<WireJoinView>),
     Closed(Box<str>),
@@ -434,6 +397,15 @@ impl WireReceipt {
     pub(super) fn into_user(self) -> Identity {
         self.by.into()
     }
+}
+
+/// A user has cancelled a stream.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct WireCancel {
+    #[serde(rename = "i")]
+    pub(super) message: WireMessageId,
+    #[serde(rename = "w")]
+    pub(super) by: WireIdentity,
 }
 
 /// A signaling message.
@@ -534,6 +506,9 @@ pub(super) struct ReplyHeader<'a> {
     /// After this many milliseconds the connection mode may go back.
     #[serde(rename = "cr", default)]
     pub(super) mode_returns_ms: Option<u64>,
+    /// After this many milliseconds an open stream ends unless it gets a piece.
+    #[serde(rename = "si", default)]
+    pub(super) streams_end_ms: Option<u64>,
     /// 1 if a return has not been done: the answer has the first of the missed messages only.
     #[serde(rename = "more", default)]
     pub(super) is_portion: u8,

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Rows, params};
 use uuid::Uuid;
 
 use crate::base::{Name, limits};
-use crate::domain::event::{Content, Direct};
+use crate::domain::event::{Content, Direct, Message, Revision, StreamStatus};
 use crate::domain::record::{Session, TokenHash};
 use crate::message::storage::{
     MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageEvent, StorageQuery, StorageReply, StorageState,
@@ -149,13 +149,15 @@ statements! {
         upward: format!("SELECT {} FROM message LEFT JOIN user ON user.number = message.sender
             WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq LIMIT ?4", rows::MESSAGE);
         downward: format!("SELECT {} FROM message LEFT JOIN user ON user.number = message.sender
-            WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 ORDER BY seq DESC LIMIT ?4", rows::MESSAGE);
+            WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 AND revision IS NOT 5 ORDER BY seq DESC LIMIT ?4", rows::MESSAGE);
+        pieces: rows::PIECES;
+        piece_count: "SELECT count(*) FROM message WHERE room = ?1 AND seq BETWEEN ?2 AND ?3 AND revision = 5";
         message: format!("SELECT {}, room.name, message.number FROM message
             JOIN room ON room.number = message.room LEFT JOIN user ON user.number = message.sender
             WHERE id = ?1 AND room.name IS NOT NULL", rows::MESSAGE);
         receipts: "SELECT user.name, delivered_at, read_at FROM receipt JOIN user ON user.number = receipt.user
             WHERE message = ?1 ORDER BY user.name LIMIT ?2";
-        unread: "SELECT seq, ifnull(sender = reader.number, 0) OR revision IN (1, 2, 4),
+        unread: "SELECT seq, ifnull(sender = reader.number, 0) OR revision IN (1, 2, 4, 5),
                 EXISTS(SELECT 1 FROM receipt
                     WHERE receipt.message = message.number AND receipt.user = reader.number AND read_at IS NOT NULL)
             FROM message LEFT JOIN user AS reader ON reader.name = ?2
@@ -218,16 +220,43 @@ impl<'c> Queries<'c> {
             messages.reverse();
         }
         debug_assert!(messages.len() <= PAGE_MESSAGES, "invariant: a page is bounded");
+        // The newest messages are wanted without the pieces of streams, which their texts have.
+        let is_all = !is_cut && messages.len() < limit;
+        let (begins, ends) = match (is_upward, is_all) {
+            (true, _) => (from, from + messages.len() as u64),
+            (false, true) => (from, to + 1),
+            (false, false) => (messages.first().and_then(|message| message.seq).unwrap_or(to + 1), to + 1),
+        };
+        let mut count = messages.len() as u64;
+        if !is_upward && count < ends.saturating_sub(begins) {
+            let pieces = params![room, int(begins), int(ends - 1)];
+            count += self.statements.piece_count.query_row(pieces, |row| row.get::<_, i64>(0))? as u64;
+        }
         let asked = (to + 1).saturating_sub(from);
-        let begins = if is_upward { from } else { (to + 1).saturating_sub(messages.len() as u64) };
-        let is_whole = is_cut || messages.len() as u64 == asked.min(limit as u64);
-        if !is_whole || !messages.iter().zip(begins..).all(|(message, seq)| message.seq == Some(seq)) {
+        let is_whole =
+            if is_upward { is_cut || count == asked.min(limit as u64) } else { count == ends.saturating_sub(begins) };
+        let is_in_order = |(message, seq): (&Message, u64)| message.seq == Some(seq);
+        if !is_whole || is_upward && !messages.iter().zip(begins..).all(is_in_order) {
             return Err(StorageFault::Failed(
                 StorageState::Corrupt,
                 format!("messages of the room {name} are missing"),
             ));
         }
-        Ok(Some(MessagePage { epoch, first, last, complete: messages.len() as u64 == asked, messages }))
+        self.add_pieces(&mut messages)?;
+        let complete = if is_upward { count == asked } else { begins <= from };
+        Ok(Some(MessagePage { epoch, first, last, complete, messages }))
+    }
+
+    /// Gives open streams the texts of their pieces.
+    fn add_pieces(&mut self, messages: &mut [Message]) -> Result<()> {
+        for message in messages {
+            if message.revision.as_deref() == Some(&Revision::Stream(StreamStatus::Streaming)) {
+                let mut text = String::from(std::mem::take(&mut message.content.body));
+                rows::add_pieces(&mut self.statements.pieces, &message.id, &mut text)?;
+                message.content.body = text.into();
+            }
+        }
+        Ok(())
     }
 
     fn message(&mut self, id: &Uuid) -> Result<Option<MessageView>> {
@@ -235,7 +264,8 @@ impl<'c> Queries<'c> {
             let room = Name::from(row.get_ref(MESSAGE_COLUMNS)?.as_str()?);
             Ok((rows::message(&room, row)?, row.get::<_, i64>(MESSAGE_COLUMNS + 1)?))
         });
-        let Some((message, number)) = found.optional()? else { return Ok(None) };
+        let Some((mut message, number)) = found.optional()? else { return Ok(None) };
+        self.add_pieces(std::slice::from_mut(&mut message))?;
         let mut view = MessageView { message, delivered: Vec::new(), read: Vec::new(), complete: true };
         let limit = limits::RECEIPTS_LISTED;
         let mut rows = self.statements.receipts.query(params![number, limit as i64 + 1])?;

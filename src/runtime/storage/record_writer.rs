@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
-use crate::domain::event::{Direct, Message, RevisionKind};
+use crate::domain::event::{Direct, Message, Revision, RevisionKind, StreamStatus};
 use crate::domain::op::ProfileChange;
 use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::domain::revocation::Revocation;
@@ -82,10 +82,13 @@ statements! {
         revise: "UPDATE message SET revision = ?2, revised = ?3 WHERE id = ?1";
         edit_message: "UPDATE message SET body = ?2, attachment = ifnull(?3, attachment), metadata = ifnull(?4, metadata),
                 revision = ?5, revised = ?6
-            WHERE id = ?1 AND room = ?7 AND (revision IS NULL OR revision = ?5)";
+            WHERE id = ?1 AND room = ?7 AND (revision IS NULL OR revision = ?5 OR revision BETWEEN 6 AND 8)";
         delete_message: "UPDATE message SET body = 'null', reply_to = NULL, attachment = NULL, metadata = NULL,
                 revision = ?2, revised = ?3
-            WHERE id = ?1 AND room = ?4 AND (revision IS NULL OR revision = ?5)";
+            WHERE id = ?1 AND room = ?4 AND (revision IS NULL OR revision = ?5 OR revision BETWEEN 6 AND 8)";
+        pieces: rows::PIECES;
+        opening: "SELECT body FROM message WHERE id = ?1 AND room = ?2 AND revision = 6";
+        end_stream: "UPDATE message SET body = ?2, revision = ?3, revised = ?4 WHERE id = ?1";
         mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
             SELECT number, ?2, ?3, ?4 FROM message WHERE id = ?1
             ON CONFLICT DO UPDATE SET delivered_at = ifnull(delivered_at, excluded.delivered_at),
@@ -337,9 +340,10 @@ impl<'c> RecordWriter<'c> {
             content.event.as_deref(),
         ])?;
         debug_assert_eq!(added, 1, "invariant: a message is one row");
-        match message.changes() {
-            Some((changed, kind)) => self.revise(room, message, (&changed, kind)),
-            None => Ok(()),
+        match message.revision.as_deref() {
+            Some(Revision::Of { message: changed, kind }) => self.revise(room, message, (changed, *kind)),
+            Some(Revision::Piece { .. } | Revision::Stream(_)) => self.add_piece(room, message),
+            _ => Ok(()),
         }
     }
 
@@ -359,12 +363,36 @@ impl<'c> RecordWriter<'c> {
                 let values = params![id, &*content.body, attachment, metadata, rows::EDITED, at, room];
                 self.statements.edit_message.execute(values)?;
             }
+            RevisionKind::Append(_) => {}
             RevisionKind::Delete => {
                 let values = params![id, rows::DELETED, at, room, rows::EDITED];
                 self.statements.delete_message.execute(values)?;
             }
         }
         Ok(())
+    }
+
+    /// Marks a message as a stream, or as a piece of one. With the last piece the stream's message gets the whole text.
+    fn add_piece(&mut self, room: i64, message: &Message) -> Result<(), StorageFault> {
+        let id = message.id.as_bytes();
+        let Some(Revision::Piece { message: stream, offset, status }) = message.revision.as_deref() else {
+            let status = rows::stream_column(StreamStatus::Streaming);
+            return Ok(self.statements.revise.execute(params![id, status, None::<i64>]).map(drop)?);
+        };
+        let column = rows::piece_column(*stream, *offset, *status);
+        self.statements.revise.execute(params![id, rows::PIECE, column])?;
+        if *status == StreamStatus::Streaming {
+            return Ok(());
+        }
+        let opening =
+            self.statements.opening.query_row(params![stream.as_bytes(), room], |row| row.get(0)).optional()?;
+        let Some(mut text) = opening else {
+            // It was deleted, or is no longer kept.
+            return Ok(());
+        };
+        rows::add_pieces(&mut self.statements.pieces, stream, &mut text)?;
+        let values = params![stream.as_bytes(), text, rows::stream_column(*status), int(message.at)];
+        Ok(self.statements.end_stream.execute(values).map(drop)?)
     }
 
     fn mark(&mut self, message: &Uuid, user: &Name, mark: ReceiptKind, at: u64) -> Result<(), StorageFault> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use rusqlite::{Connection, OptionalExtension, Result, Row, Statement, params};
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::limits;
+use crate::domain::streams::OpenStream;
 use crate::message::storage::{RecentMessage, Restored, StoredRoom};
 use crate::runtime::storage::rows::{self, int};
 use crate::runtime::storage::statements::statements;
@@ -25,6 +26,9 @@ statements! {
         one: format!("SELECT {}, {EXTRA} FROM room WHERE name = ?1", rows::ROOM);
         participants: "SELECT user.name FROM participant JOIN user ON user.number = participant.user
             WHERE room = ?1 ORDER BY participant.number";
+        streams: "SELECT message.id, user.name, message.username, message.body FROM message
+            LEFT JOIN user ON user.number = message.sender WHERE room = ?1 AND revision = 6";
+        pieces: rows::PIECES;
     }
 }
 
@@ -40,6 +44,7 @@ impl<'c> RoomReader<'c> {
     pub(super) fn find(&mut self, name: &str) -> Result<Option<StoredRoom>> {
         let Some((number, mut room)) = self.0.one.query_row([name], stored_room).optional()? else { return Ok(None) };
         add_participants(&mut self.0.participants, number, &mut room)?;
+        add_streams(&mut self.0.streams, &mut self.0.pieces, number, &mut room)?;
         Ok(Some(room))
     }
 
@@ -48,6 +53,7 @@ impl<'c> RoomReader<'c> {
         while let Some(row) = rows.next()? {
             let (number, mut room) = stored_room(row)?;
             add_participants(&mut self.0.participants, number, &mut room)?;
+            add_streams(&mut self.0.streams, &mut self.0.pieces, number, &mut room)?;
             emit(Restored::Room(Box::new(room)));
         }
         Ok(())
@@ -60,13 +66,33 @@ fn stored_room(row: &Row<'_>) -> Result<(i64, StoredRoom)> {
     let trimmed = number(1)?.unwrap_or(0);
     let last = number(2)?.unwrap_or(0).max(trimmed);
     let last_at = number(3)?.unwrap_or(made.created_at);
-    Ok((row.get(EXTRA_AT)?, StoredRoom { made, first: trimmed + 1, last, last_at }))
+    Ok((row.get(EXTRA_AT)?, StoredRoom { made, first: trimmed + 1, last, last_at, streams: Vec::new() }))
 }
 
-fn add_participants(participants: &mut rusqlite::Statement<'_>, number: i64, room: &mut StoredRoom) -> Result<()> {
+fn add_participants(participants: &mut Statement<'_>, number: i64, room: &mut StoredRoom) -> Result<()> {
     let Some(profile) = &mut room.made.profile else { return Ok(()) };
     let names = participants.query_map([number], |row| row.get_ref(0)?.as_str().map(Name::from).map_err(Into::into))?;
     profile.participants = names.collect::<Result<_>>()?;
+    Ok(())
+}
+
+/// Adds the open streams of a room.
+fn add_streams(
+    streams: &mut Statement<'_>,
+    pieces: &mut Statement<'_>,
+    number: i64,
+    room: &mut StoredRoom,
+) -> Result<()> {
+    let mut rows = streams.query([number])?;
+    while let Some(row) = rows.next()? {
+        let (message, sender) = (rows::uuid(row, 0)?, rows::sender(row, 1)?);
+        let mut text: String = row.get(3)?;
+        rows::add_pieces(pieces, &message, &mut text)?;
+        // A stored text that is none has no length.
+        let text: String = serde_json::from_str(&text).unwrap_or_default();
+        let (units, bytes) = (text.encode_utf16().count() as u64, text.len() as u64);
+        room.streams.push(OpenStream { message, sender, units, bytes });
+    }
     Ok(())
 }
 

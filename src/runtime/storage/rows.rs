@@ -1,15 +1,16 @@
 //! Conversion between rows and domain types.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Result, Row};
+use rusqlite::{Result, Row, Statement};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::codec::json;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Status};
-use crate::domain::event::{Content, Direct, Message, PeerName, Revision, RevisionKind};
+use crate::domain::event::{Content, Direct, Message, PeerName, Revision, RevisionKind, StreamStatus};
 use crate::domain::op::{HostKey, Profile};
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
 use crate::domain::revocation::{Revocation, Revoked};
@@ -94,7 +95,7 @@ pub(super) fn own_username(identity: &Identity) -> Option<&str> {
     (identity.username() != identity.user()).then(|| identity.username())
 }
 
-fn sender(row: &Row<'_>, at: usize) -> Result<Identity> {
+pub(super) fn sender(row: &Row<'_>, at: usize) -> Result<Identity> {
     let username: Option<Box<str>> = optional_text(row, at + 1)?;
     Ok(Identity::new(row.get_ref(at)?.as_str()?, username.as_deref(), None, Roles::default()))
 }
@@ -124,11 +125,70 @@ pub(super) const EDITED: u8 = 3;
 /// See [`EDITED`].
 pub(super) const DELETED: u8 = 4;
 
+/// A piece of a stream, in the column `revision`.
+pub(super) const PIECE: u8 = 5;
+
 pub(super) fn revision_column(kind: RevisionKind) -> u8 {
     match kind {
         RevisionKind::Edit => 1,
         RevisionKind::Delete => 2,
+        RevisionKind::Append(_) => PIECE,
     }
+}
+
+/// The status of a stream, in the column `revision` of its message.
+pub(super) fn stream_column(status: StreamStatus) -> u8 {
+    match status {
+        StreamStatus::Streaming => 6,
+        StreamStatus::Complete => 7,
+        StreamStatus::Cancelled => 8,
+    }
+}
+
+fn stream_status(column: u8) -> StreamStatus {
+    match column {
+        6 => StreamStatus::Streaming,
+        7 => StreamStatus::Complete,
+        _ => StreamStatus::Cancelled,
+    }
+}
+
+/// The column `revised` of a piece. It orders the pieces of a stream by their offset.
+pub(super) fn piece_column(stream: Uuid, offset: u64, status: StreamStatus) -> [u8; 21] {
+    let mut column = [0; 21];
+    column[..16].copy_from_slice(stream.as_bytes());
+    column[16..20].copy_from_slice(&u32::try_from(offset).unwrap_or(u32::MAX).to_be_bytes());
+    column[20] = stream_column(status);
+    column
+}
+
+/// The texts of a stream's pieces, in their order.
+pub(super) const PIECES: &str =
+    "SELECT body FROM message WHERE revision = 5 AND revised > ?1 AND revised < ?2 ORDER BY revised";
+
+/// Appends the pieces of a stream to the JSON string of its message.
+pub(super) fn add_pieces(pieces: &mut Statement<'_>, stream: &Uuid, text: &mut String) -> Result<()> {
+    let (from, to) = pieces_of(stream);
+    let mut rows = pieces.query((from, to))?;
+    while let Some(row) = rows.next()? {
+        json::append_string(text, row.get_ref(0)?.as_str()?);
+    }
+    Ok(())
+}
+
+/// The columns between which those of a stream's pieces are.
+pub(super) fn pieces_of(stream: &Uuid) -> ([u8; 16], [u8; 17]) {
+    let mut last = [u8::MAX; 17];
+    last[..16].copy_from_slice(stream.as_bytes());
+    (*stream.as_bytes(), last)
+}
+
+fn piece(row: &Row<'_>, at: usize) -> Result<Revision> {
+    let column: [u8; 21] = row.get(at)?;
+    let (id, rest) = column.split_at(16);
+    let message = Uuid::from_slice(id).unwrap_or_default();
+    let offset = rest[..4].iter().fold(0, |offset, byte| offset << 8 | u64::from(*byte));
+    Ok(Revision::Piece { message, offset, status: stream_status(rest[4]) })
 }
 
 fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
@@ -137,7 +197,9 @@ fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
         Some(1) => Some(Revision::Of { message: uuid(row, at + 1)?, kind: RevisionKind::Edit }),
         Some(2) => Some(Revision::Of { message: uuid(row, at + 1)?, kind: RevisionKind::Delete }),
         Some(EDITED) => Some(Revision::Edited(nat(row, at + 1)?)),
-        Some(_) => Some(Revision::Deleted(nat(row, at + 1)?)),
+        Some(PIECE) => Some(piece(row, at + 1)?),
+        Some(DELETED) => Some(Revision::Deleted(nat(row, at + 1)?)),
+        Some(status) => Some(Revision::Stream(stream_status(status))),
     })
 }
 

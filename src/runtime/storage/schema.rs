@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 12] = [
+const STEPS: [&str; 13] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -26,6 +26,7 @@ const STEPS: [&str; 12] = [
     HOOK_EVENTS,
     METADATA_OF_ROOMS,
     REVISIONS_OF_MESSAGES,
+    STREAMS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -226,6 +227,13 @@ const REVISIONS_OF_MESSAGES: &str = "
     ALTER TABLE message ADD COLUMN revised;
 ";
 
+const STREAMS: &str = "
+    -- Of `revision`, 5: a piece of a stream; 6: an open stream, 7: a complete one, 8: a cancelled one. Of a piece, `revised` is the
+    -- id of its stream, the offset in the text (4 bytes), and the status of the stream with it (1 byte).
+    CREATE INDEX message_piece ON message(revised) WHERE revision = 5;
+    CREATE INDEX message_stream ON message(room) WHERE revision = 6;
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -283,6 +291,7 @@ mod tests {
         assert_eq!(tables(0), tables(9));
         assert_eq!(tables(0), tables(10));
         assert_eq!(tables(0), tables(11));
+        assert_eq!(tables(0), tables(12));
     }
 
     #[test]

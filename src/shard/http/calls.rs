@@ -6,6 +6,7 @@
 use crate::shard::core::Core;
 use crate::shard::http::managing;
 use crate::shard::revocation::end_of_participation;
+use crate::shard::streams::text_of;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -529,6 +530,7 @@ fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, r
         content: publish.content.clone(),
         client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
         revises: None,
+        stream: publish.is_stream.then(|| text_of(&publish.content.body, None, usize::MAX)),
     };
     Op::Room(room.clone(), RoomOp::Send(Box::new(message)))
 }

@@ -7,16 +7,17 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_room_id};
 use crate::base::rng::Rng;
 use crate::base::time::Now;
-use crate::dialect::rest::{ManagedRoom, NewRoom, RoomAct, UserJoin};
+use crate::dialect::rest::{AppendedPiece, ManagedRoom, NewRoom, RoomAct, UserJoin};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::event::{Content, RevisionKind};
 use crate::domain::op::{
-    HostClaim, Op, ProfileChange, Publisher, Reply, Revise, RoomOp, SendMessage, UnreadOf, UserOp,
+    ChangeRights, HostClaim, Op, ProfileChange, Publisher, Reply, Revise, RoomOp, SendMessage, UnreadOf, UserOp,
 };
 use crate::domain::reject::{Code, Reject};
 use crate::shard::commands::deleted;
 use crate::shard::core::Core;
 use crate::shard::http::calls::CallStep;
+use crate::shard::streams::text_of;
 
 /// How often a call that finds a room made or ended meanwhile is tried again.
 const ROUNDS_MAX: u8 = 4;
@@ -40,6 +41,10 @@ impl Core {
     ) -> Result<Op, Reject> {
         if let RoomAct::Revise { message, content } = &managed.act {
             return Ok(Op::Room(managed.room.clone(), revise(by, *message, content.clone(), caller)));
+        }
+        if let RoomAct::Append { message, piece } = &managed.act {
+            let bytes_max = self.options.content_bytes;
+            return Ok(Op::Room(managed.room.clone(), append(by, *message, piece, caller, bytes_max)));
         }
         if let RoomAct::Join(join) = &managed.act {
             self.revocations.list().check_member(now, &managed.room, &join.user)?;
@@ -68,7 +73,7 @@ fn first_op(rng: &mut Rng, managed: &mut ManagedRoom, by: &Identity) -> Op {
         RoomAct::AddParticipants { waiting } => admit(&waiting.pop().expect("invariant: the call names a user")),
         RoomAct::Remove(user) => RoomOp::RemoveUser { by: HostClaim::from(by), user: user.clone() },
         RoomAct::Join(join) => return Op::User(join.user.clone(), UserOp::ListConnections),
-        RoomAct::Revise { .. } => RoomOp::Describe { by },
+        RoomAct::Revise { .. } | RoomAct::Append { .. } => RoomOp::Describe { by },
         RoomAct::Leave(user) => RoomOp::RemoveParticipant { by: plain(user), connection: None },
     };
     Op::Room(managed.room.clone(), op)
@@ -83,7 +88,22 @@ fn revise(by: &Identity, message: Uuid, content: Option<Content>, caller: Connec
         to: None,
         content: content.unwrap_or_else(deleted),
         client_message_id: None,
-        revises: Some(Box::new(Revise { message, kind, sender: None })),
+        stream: None,
+        revises: Some(Box::new(Revise { message, kind, sender: None, rights: ChangeRights::Any })),
+    }))
+}
+
+/// A piece of a stream, as a message of the backend.
+fn append(by: &Identity, message: Uuid, piece: &AppendedPiece, caller: ConnectionId, bytes_max: usize) -> RoomOp {
+    let kind = RevisionKind::Append(piece.status);
+    RoomOp::Send(Box::new(SendMessage {
+        connection: caller,
+        publisher: Some(Publisher { identity: by.clone(), part: 0 }),
+        to: None,
+        content: Content::of_piece(&piece.body),
+        client_message_id: None,
+        stream: Some(text_of(&piece.body, piece.offset, bytes_max)),
+        revises: Some(Box::new(Revise { message, kind, sender: None, rights: ChangeRights::Any })),
     }))
 }
 
@@ -138,7 +158,7 @@ pub(super) fn next_step(
     rounds: u8,
     reply: Result<Reply, Reject>,
 ) -> Result<CallStep, Reject> {
-    if let (RoomAct::Revise { .. }, Ok(Reply::Published(outcomes))) = (&managed.act, &reply)
+    if let (RoomAct::Revise { .. } | RoomAct::Append { .. }, Ok(Reply::Published(outcomes))) = (&managed.act, &reply)
         && let Some(Err(reject)) = outcomes.first().map(|one| &one.outcome)
     {
         return Err(reject.clone());

@@ -11,7 +11,7 @@ use switchboard::codec::engineio::Version;
 use switchboard::codec::socketio::{PacketContent, SocketIoDecoder, SocketIoLimits};
 use switchboard::dialect::{camel, colon, notify};
 use switchboard::domain::client_query::{ClientQuery, PageRequest};
-use switchboard::domain::command::{Command, MessageTarget};
+use switchboard::domain::command::{Append, Command, MessageTarget};
 
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
@@ -119,6 +119,7 @@ fn check(command: &Command<'_>) {
         Command::Typing { room, .. }
         | Command::Receipt { room, .. }
         | Command::Revise { room, .. }
+        | Command::Append(Append { room, .. })
         | Command::Unread { room }
         | Command::History { room, .. }
         | Command::Receipts { room, .. }

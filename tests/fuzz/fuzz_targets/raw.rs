@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use switchboard::base::ids::is_name;
 use switchboard::base::limits;
 use switchboard::dialect::raw::decode;
-use switchboard::domain::command::{Command, MessageTarget};
+use switchboard::domain::command::{Append, Command, MessageTarget};
 
 /// Small, so that the fuzzer finds it.
 const CONTENT_BYTES: usize = 64;
@@ -97,6 +97,7 @@ fn check(command: &Command<'_>) {
         Command::Typing { room, .. }
         | Command::Receipt { room, .. }
         | Command::Revise { room, .. }
+        | Command::Append(Append { room, .. })
         | Command::Unread { room }
         | Command::Host { room, .. } => {
             assert!(is_name(room));

@@ -23,6 +23,7 @@ pub fn rules() -> RoomRules {
         announce_limit: 500,
         max_participants: 0,
         joined_have_host: true,
+        stream_idle_ms: 60_000,
         has_store: true,
         outlives_process: true,
         history: true,

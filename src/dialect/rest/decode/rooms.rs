@@ -127,6 +127,9 @@ pub(super) fn membership<'a>(
             let content = Some(backend::edit(&fields(text()?)?)?);
             RoomAct::Revise { message: message_id(route)?, content }
         }
+        RestCallKind::AppendMessage => {
+            RoomAct::Append { message: message_id(route)?, piece: backend::append(&fields(text()?)?)? }
+        }
         RestCallKind::DeleteMessage => RoomAct::Revise { message: message_id(route)?, content: None },
         RestCallKind::AddParticipants => {
             let body: ParticipantsBody<'_> = fields(text()?)?;

@@ -18,7 +18,10 @@ end
 touch()
 local was_member = rewind > 0 and call('HEXISTS', members_key, seat.c) == 1
 local answer, refused = join(seat, is_admin)
-if answer then tell_mode_to(seat) end
+if answer then
+  tell_mode_to(seat)
+  watch_streams()
+end
 if answer and rewind > 0 and not was_member then
   local _, texts = page(nil, rewind)
   answer[#answer + 1] = ',"rw":['

@@ -11,5 +11,6 @@ for _, text in ipairs(call('HVALS', members_key)) do
     tell('@' .. seat.c, '"purged"')
   end
 end
+watch_streams()
 rest()
 return done('"r":1')

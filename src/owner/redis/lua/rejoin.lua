@@ -27,7 +27,10 @@ if former and former.w[1] == seat.w[1] and call('HEXISTS', members_key, seat.c) 
 else
   answer, refused = join(seat, is_admin)
 end
-if answer then tell_mode_to(seat) end
+if answer then
+  tell_mode_to(seat)
+  watch_streams()
+end
 if not answer then return done('"x":"' .. refused .. '"') end
 answer[#answer + 1] = ',"ok":' .. (is_whole and 1 or 0) .. ',"ms":['
 return done(answer, false, missed)

@@ -22,7 +22,10 @@
 --   key:m    a hash: members by connection              key:p    a hash: connections by chosen peer id
 --   key:u    a sorted set: users with members, by name  key:h    a hash: number of members by user
 --   key:l    a stream: messages, by number              key:i    a hash: numbers of messages by id
---   key:e    a hash: edits and deletions of messages, by their numbers: k kind (e, d), at, s content of an edit
+--   key:e    a hash: edits and deletions of messages, by their numbers: k kind (e, d), at, s content of an edit; of streams, k is
+--            s (open), c (complete) or x (cancelled), and s has the whole text
+--   key:o    a hash: open streams by message: q number, u and b length of the text in UTF-16 code units and bytes, at time of the
+--            last piece, m publisher as a member; and, by the message and ":t", the text, as JSON without quotation marks
 --   key:f    a stream: other events, by number          key:t    a hash: typing indicators, by connection
 --   key:a    a sorted set: participants                 key:x    a string: the room was closed a moment ago
 --   key:k:id a hash: receipts of a message              key:c:id a string: the reply to a message with a client id
@@ -34,20 +37,20 @@
 -- use a media server, 16: it has sent a signal), k 1 for
 -- a Socket.IO peer, q node, d name to show, o order.
 -- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long; 1 if connection
--- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again; and,
--- if the application has endpoints, the kinds of hook events, as bits.
+-- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again; time
+-- after which a stream without pieces ends; and, if the application has endpoints, the kinds of hook events, as bits.
 local members_key, peers_key, participants_key = key .. ':m', key .. ':p', key .. ':a'
 local users_key, user_counts_key = key .. ':u', key .. ':h'
-local log_key, ids_key, typing_key, revised_key = key .. ':l', key .. ':i', key .. ':t', key .. ':e'
-local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms, hooks
+local log_key, ids_key, typing_key, revised_key, streams_key = key .. ':l', key .. ':i', key .. ':t', key .. ':e', key .. ':o'
+local announce, takes, keeps, keep, keep_ms, has_modes, p2p_max, return_ms, stream_ms, hooks
 do
   local rules = {}
   for rule in string.gmatch(ARGV[4], '%d+') do rules[#rules + 1] = tonumber(rule) end
   announce, takes, keeps, keep, keep_ms = rules[1], rules[2], rules[3], rules[4], rules[5]
   has_modes, p2p_max, return_ms = rules[6] == 1, rules[7], rules[8]
-  hooks = rules[9] or 0
+  stream_ms, hooks = rules[9], rules[10] or 0
 end
-local room, events, due, returns_in, has_call_news = nil, {}, 0, nil, false
+local room, events, due, returns_in, streams_in, has_call_news = nil, {}, 0, nil, nil, false
 
 -- A refusal. It names the room's epoch, so that a node that knows another epoch finds out. For a connection that is no member,
 -- a private room looks like one that does not exist.
@@ -65,7 +68,7 @@ end
 
 -- Does a command with each key that ends with the room.
 local function each(command, ...)
-  for _, part in ipairs({'', ':m', ':p', ':u', ':h', ':l', ':i', ':e', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
+  for _, part in ipairs({'', ':m', ':p', ':u', ':h', ':l', ':i', ':e', ':o', ':f', ':t', ':a', ':z'}) do call(command, key .. part, ...) end
 end
 
 -- Time the room can be empty before it ends; 0: no limit.
@@ -88,6 +91,7 @@ local function append(seq, entry, message)
       call('XDEL', log_key, beyond[1])
       call('HDEL', ids_key, beyond[2][4])
       call('HDEL', revised_key, string.match(beyond[1], '^%d+'))
+      call('HDEL', streams_key, beyond[2][4], beyond[2][4] .. ':t')
     end
     call('XSETID', log_key, (seq - 1) .. '-0')
   end
@@ -302,7 +306,8 @@ local function done(answer, is_light, texts)
   if has_call_news and not room.is_resting then settle_mode() end
   local has = publish_events(is_light)
   local head = '{"n":' .. room.number .. ',"z":' .. room.generation .. ',"f":' .. has .. ',"d":' .. due ..
-    (returns_in and ',"cr":' .. returns_in or '') .. ',"e":"' .. room.epoch .. '",'
+    (returns_in and ',"cr":' .. returns_in or '') .. (streams_in and ',"si":' .. streams_in or '') ..
+    ',"e":"' .. room.epoch .. '",'
   if type(answer) == 'string' then
     if not texts then return head .. answer .. '}' end
     answer = {answer}
@@ -609,6 +614,10 @@ local has_revised
 local function shown(entry)
   if has_revised == nil then has_revised = call('EXISTS', revised_key) == 1 end
   local revised = has_revised and call('HGET', revised_key, string.match(entry[1], '^%d+'))
+  if revised and string.find(revised, '{"k":"s"', 1, true) then
+    local text = call('HGET', streams_key, entry[2][4] .. ':t') or ''
+    revised = '{"k":"s","at":0,"s":{"b":' .. cjson.encode('"' .. text .. '"') .. '}}'
+  end
   return revised and string.sub(entry[2][2], 1, -2) .. ',"ed":' .. revised .. '}' or entry[2][2]
 end
 
@@ -620,22 +629,43 @@ local function is_live(entry)
   return not (revised and string.find(revised, '{"k":"d"', 1, true))
 end
 
+-- Whether a message is a piece of a stream.
+local function is_piece(entry)
+  local from = string.find(entry[2][2], '"rv":{', 1, true)
+  return from and string.find(entry[2][2], '^"rv":{"i":"[%x-]+","k":"[acx]"', from)
+end
+
+-- Ends a stream: its message gets the whole text, unless it is not kept any more.
+local function end_stream(message, seq, kind, inner)
+  call('HDEL', streams_key, message, message .. ':t')
+  if call('HEXISTS', revised_key, seq) == 0 then return end
+  local content = '{"b":' .. cjson.encode('"' .. inner .. '"') .. '}'
+  call('HSET', revised_key, seq, '{"k":"' .. kind .. '","at":' .. now .. ',"s":' .. content .. '}')
+end
+
+-- An open stream of the room is to end if it gets no pieces: a node is to look at that.
+local function watch_streams()
+  if call('EXISTS', streams_key) == 1 then streams_in = stream_ms end
+end
+
 -- Reads texts of a stream by XRANGE or XREVRANGE, at most `limit` and PAGE_BYTES, but at least one, in steps that hardly go
--- beyond that. Returns them, the id of the first, and whether there are more.
-local function read_texts(stream, command, from, to, limit)
+-- beyond that; without pieces of messages that grow if `is_whole`. Returns them, the id of the first, and whether there are more.
+local function read_texts(stream, command, from, to, limit, is_whole)
   local texts, bytes, step, first = {}, 0, 1, nil
   while true do
     local entries = call(command, stream, from, to, 'COUNT', step)
     for _, entry in ipairs(entries) do
-      local text = stream == log_key and shown(entry) or entry[2][2]
-      bytes = bytes + #text
-      if #texts >= limit or bytes > PAGE_BYTES and #texts > 0 then return texts, first, true end
-      texts[#texts + 1] = text
-      first = first or entry[1]
+      if not (is_whole and is_piece(entry)) then
+        local text = stream == log_key and shown(entry) or entry[2][2]
+        bytes = bytes + #text
+        if #texts >= limit or bytes > PAGE_BYTES and #texts > 0 then return texts, first, true end
+        texts[#texts + 1] = text
+        first = first or entry[1]
+      end
     end
     if #entries < step then return texts, first, false end
     from = '(' .. entries[#entries][1]
-    step = math.max(1, math.min(READ_STEP, math.floor((PAGE_BYTES - bytes) * #texts / bytes), limit + 1 - #texts))
+    step = bytes == 0 and READ_STEP or math.max(1, math.min(READ_STEP, math.floor((PAGE_BYTES - bytes) * #texts / bytes), limit + 1 - #texts))
   end
 end
 
@@ -687,7 +717,7 @@ local function page(after, limit)
   if after then
     texts, _, is_more = read_texts(log_key, 'XRANGE', string.format('%d-0', math.min(math.max(after + 1, first), SEQ_MAX)), '+', limit)
   else
-    texts, _, is_more = read_texts(log_key, 'XREVRANGE', '+', string.format('%d-0', first), limit)
+    texts, _, is_more = read_texts(log_key, 'XREVRANGE', '+', string.format('%d-0', first), limit, true)
     for at = 1, math.floor(#texts / 2) do texts[at], texts[#texts + 1 - at] = texts[#texts + 1 - at], texts[at] end
   end
   local is_complete = not is_more and first <= (after or 0) + 1

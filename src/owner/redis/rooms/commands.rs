@@ -10,8 +10,8 @@ use crate::domain::event::Message;
 use crate::domain::history::{HistoryRange, PAGE_MAX};
 use crate::domain::hook::HookKind;
 use crate::domain::op::{
-    HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publisher, RelaySignal, Revise,
-    RoomOp, SendMessage, UnreadOf, message_id,
+    ChangeRights, HostClaim, HostKey, JoinRoom, LogTerms, MarkedMessages, Profile, ProfileChange, Publisher,
+    RelaySignal, Revise, RoomOp, SendMessage, UnreadOf, message_id,
 };
 use crate::domain::recovery::Returning;
 use crate::domain::signaling::load_ms;
@@ -318,19 +318,44 @@ fn send_script(turn: &OwnerTurn<'_>) -> &'static Script {
 }
 
 fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> {
-    let SendMessage { connection, publisher, to, content, client_message_id, revises } = message;
+    let SendMessage { connection, publisher, to, content, client_message_id, revises, stream } = message;
     let message = message_id(&mut turn.node.rng, turn.now).to_string();
+    let inner = stream.map(|_| inner_text(&content.body));
     let content = json(&WireContent::from(content));
-    let rest = message_rest(&message, &content, revises.as_deref(), turn.now);
+    let opens = stream.is_some() && revises.is_none();
+    let rest = message_rest(&message, &content, (revises.as_deref(), opens), turn.now);
     let mut arguments =
         vec![id(connection), optional(to.as_deref()), text(message), rest, optional(client_message_id.as_deref())];
-    if publisher.is_some() || revises.is_some() {
+    if publisher.is_some() || revises.is_some() || opens {
         arguments.push(publisher.as_ref().map_or_else(|| text(""), |publisher| backend(connection, publisher)));
     }
-    if let Some(change) = revises {
-        arguments.extend([text(change.message.to_string()), text(revision_letter(change.kind)), content]);
+    match &revises {
+        Some(change) => {
+            arguments.extend([text(change.message.to_string()), text(revision_letter(change.kind)), content]);
+            arguments.push(text(rights_letter(change.rights)));
+        }
+        None if opens => arguments.extend([text(""), text("o"), content, text("")]),
+        None => {}
+    }
+    if let (Some(of), Some(inner)) = (stream, inner) {
+        let offset = optional_number(of.offset.map(u64::from));
+        let lengths = [of.units, of.bytes].map(|length| number(length.into()));
+        arguments.extend(lengths.into_iter().chain([offset, number(of.bytes_max.into()), inner]));
     }
     arguments
+}
+
+fn rights_letter(rights: ChangeRights) -> &'static str {
+    match rights {
+        ChangeRights::Usual => "",
+        ChangeRights::Own => "o",
+        ChangeRights::Any => "m",
+    }
+}
+
+/// The text of a JSON string, without its quotation marks.
+fn inner_text(json: &str) -> Bytes {
+    text(json.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default())
 }
 
 /// A backend as the member that sends a message.
@@ -364,10 +389,13 @@ fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[Co
 }
 
 /// A logged message from its id on; the script adds number and sender before it.
-fn message_rest(id: &str, content: &[u8], revises: Option<&Revise>, now: Now) -> Bytes {
+fn message_rest(id: &str, content: &[u8], (revises, opens): (Option<&Revise>, bool), now: Now) -> Bytes {
     let mut rest = format!(r#""id":"{id}","#).into_bytes();
     if let Some(Revise { message, kind, .. }) = revises {
         rest.extend_from_slice(format!(r#""rv":{{"i":"{message}","k":"{}"}},"#, revision_letter(*kind)).as_bytes());
+    }
+    if opens {
+        rest.extend_from_slice(b"\"so\":1,");
     }
     rest.extend_from_slice(b"\"s\":");
     rest.extend_from_slice(content);

@@ -195,6 +195,7 @@ fn into_event(name: &Name, event: WireEvent) -> Option<Event> {
             let (message, kind) = (receipt.message(), receipt.kind());
             Event::Receipt { room, message, by: receipt.into_user(), kind }
         }
+        WireEvent::Cancel(cancel) => Event::StreamCancelled { room, message: cancel.message.0, by: cancel.by.into() },
         WireEvent::Closed(reason) => Event::Closed { room, reason: (*reason).into() },
         WireEvent::Signal(signal) => {
             let WireSignal { from, to, kind, body } = *signal;

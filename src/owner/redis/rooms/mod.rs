@@ -27,7 +27,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::monitoring::MessageStats;
-use crate::domain::op::RoomOp;
+use crate::domain::op::{RoomOp, message_id};
 use crate::message::{Requester, ShardNumber};
 use crate::owner::redis::calls::{CallPurpose, Calls};
 use crate::owner::redis::cluster::registry::Registry;
@@ -54,6 +54,8 @@ pub(super) enum RoomDeadline {
     PublishOnline,
     /// Have media go from peer to peer again, if that is due.
     ReturnMode,
+    /// End the streams that get no pieces.
+    EndStreams,
     /// Search for missing events.
     FindGaps,
 }
@@ -86,6 +88,8 @@ pub(super) struct Rooms {
     /// Typing indicators with their end in monotonic milliseconds; 0: ended by the client.
     typing: BTreeMap<(Name, ConnectionId), u64>,
     messages: MessageIndex,
+    /// Rooms whose streams this node looks at, each with one deadline.
+    streaming: BTreeSet<Name>,
 }
 
 impl Rooms {
@@ -97,6 +101,7 @@ impl Rooms {
             returning: BTreeSet::new(),
             typing: BTreeMap::new(),
             messages: MessageIndex::default(),
+            streaming: BTreeSet::new(),
         }
     }
 
@@ -162,6 +167,11 @@ impl Rooms {
             RoomDeadline::PublishOnline => online::count(turn, name),
             RoomDeadline::ReturnMode => {
                 turn.call_room(&scripts::RETURN_MODE, name, None, RoomCall::Done, Vec::new());
+            }
+            RoomDeadline::EndStreams => {
+                self.streaming.remove(&name);
+                let message = message_id(&mut turn.node.rng, turn.now).to_string();
+                turn.call_room(&scripts::END_STREAMS, name, None, RoomCall::Done, vec![text(message)]);
             }
             RoomDeadline::FindGaps => self.find_gaps(turn, name),
         }

@@ -23,6 +23,16 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "peer_id_taken" => Reject::peer_id_taken(),
         "peer_mismatch" => Reject::peer_mismatch(field),
         "message_not_found" => Reject::message_not_found(),
+        "streams_full" => Reject::streams_full(),
+        "stream_ended" => Reject::stream_ended(),
+        "stream_open" => Reject::stream_open(),
+        "stream_forbidden" => Reject::stream_forbidden(),
+        why if let Some(units) = why.strip_prefix("stream_offset:") => {
+            Reject::stream_offset(units.parse().unwrap_or_default())
+        }
+        why if let Some(bytes) = why.strip_prefix("stream_too_long:") => {
+            Reject::stream_too_long(bytes.parse().unwrap_or_default())
+        }
         why if let Some(wait_ms) = why.strip_prefix("signals_full:") => {
             signals_full(wait_ms.parse().unwrap_or_default())
         }

@@ -153,6 +153,11 @@ impl Rooms {
         if let Some(ms) = header.mode_returns_ms {
             turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::ReturnMode));
         }
+        if let Some(ms) = header.streams_end_ms
+            && self.streaming.insert(name.clone())
+        {
+            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::EndStreams));
+        }
         let mut purpose = self.handled_apart(turn, to, &name, purpose, (&header, &text))?;
         let online = if matches!(purpose, RoomCall::Online) { online::users(&name, &text) } else { None };
         if self.is_superseded(turn, &name, &header) {
