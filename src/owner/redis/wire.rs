@@ -245,12 +245,12 @@ impl WireMessage {
         }
     }
 
-    /// The message as history shows it: without the sender's e-mail address and roles.
+    /// The message as history shows it: without the sender's e-mail address and roles, and whether a backend was the sender.
     pub(super) fn into_history(self, room: &Name) -> Message {
         let message = self.into_message(room);
         let sender = &message.sender;
         let sender = Identity::new(sender.user(), Some(sender.username()), None, Roles::default());
-        Message { sender, ..message }
+        Message { sender, is_published: false, ..message }
     }
 }
 
