@@ -97,6 +97,7 @@ pub fn publish_question(out: &mut Vec<u8>, subject: &DecisionSubject<'_>, messag
                 let change = match revision.kind {
                     RevisionKind::Edit => "edit",
                     RevisionKind::Delete => "delete",
+                    RevisionKind::Append(_) => "append",
                 };
                 object.string("change", change).string("messageId", &revision.message.to_string());
             }
