@@ -17,11 +17,12 @@ mod suggest;
 mod token;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, SettingSources, Settings};
-use crate::shard::Options;
+use crate::config::{self, ConfigError, Flags, Loaded, ProtocolProfile, Secret, SettingSources, Settings};
+use crate::shard::{Options, ShownSettings};
 
 pub use configuration::{ConfigArguments, configuration};
 pub use dev_secret::{CreatedSecret, keep_secret, kept_secret};
@@ -203,8 +204,10 @@ impl ConformanceSuites {
 
 impl ServeArguments {
     /// Options of the shards with these settings, for as many connections as the process can hold.
-    pub fn options(&self, settings: &Settings, connections: usize) -> Options {
-        let options = settings.shard_options(connections);
+    pub fn options(&self, settings: &Settings, connections: usize, shown: String) -> Options {
+        let secret = settings.auth.secret.as_ref().filter(|_| settings.dev && self.conformance.is_none());
+        let shown = Arc::new(ShownSettings::new(shown, secret.map(Secret::expose)));
+        let options = Options { shown, ..settings.shard_options(connections) };
         match self.conformance {
             Some(suites) => options.for_conformance(suites.payload_bytes()),
             None => options,

@@ -14,7 +14,7 @@ use switchboard::command_line::{
     self, CommandLine, ConfigArguments, CreatedSecret, KeyArguments, LogLevel, ProgramCommand, RunningSettings,
     ServeArguments, TokenArguments, TokenClaims,
 };
-use switchboard::config::{Loaded, Secret, Settings};
+use switchboard::config::{self, Loaded, Secret, Settings};
 use switchboard::runtime::key_files::KeyFiles;
 use switchboard::runtime::listener::ListenerPlan;
 use switchboard::runtime::tls::TlsFiles;
@@ -91,7 +91,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
     let connections = connections_allowed();
     let server = server::start(server::Plan {
         listen: settings.listeners(),
-        options: arguments.options(settings, connections),
+        options: arguments.options(settings, connections, config::to_json(&loaded, &[], None)),
         keys,
         tls,
         drain: Duration::from_secs(settings.drain.seconds),
@@ -113,7 +113,7 @@ fn start(arguments: &ServeArguments, loaded: Loaded, level: LogLevel) -> Result<
         && arguments.conformance.is_none()
         && let Some(first) = server.listeners.iter().find(is_public)
     {
-        print_developer_links(settings, &first.url());
+        print_developer_links(settings, &first.url(), server.listeners.iter().all(|listener| is_public(&listener)));
     }
     let (addresses, operators): (Vec<_>, Vec<_>) = server.listeners.iter().partition(is_public);
     let shown = |listeners: &[&ListenerPlan]| listeners.iter().map(|listener| listener.url()).collect::<Vec<_>>();
@@ -138,9 +138,13 @@ fn dev_secret(directory: Option<&Path>, created: &Cell<Option<CreatedSecret>>) -
 }
 
 /// Prints addresses and tokens for a developer.
-fn print_developer_links(settings: &Settings, base: &str) {
+fn print_developer_links(settings: &Settings, base: &str, has_dashboard: bool) {
     print_line(&format!("landing page          {base}/"));
     print_line(&format!("make a call           {base}/call"));
+    print_line(&format!("try requests out      {base}/console"));
+    if has_dashboard {
+        print_line(&format!("watch the server      {base}/dashboard"));
+    }
     let secret = settings.auth.secret.as_ref().expect("invariant: --dev generates a secret if none is set");
     let now = clock::unix_seconds();
     let sign = |user: &str, role: Option<&str>| {

@@ -28,6 +28,7 @@ use crate::domain::op::{Op, Reply, RoomRules};
 use crate::domain::quota::{Expense, QuotaGrant, QuotaRequest, Rates};
 use crate::domain::reject::Reject;
 use crate::domain::revocation::RevocationChange;
+use crate::domain::trace::TraceChange;
 
 /// The index of a shard in this process.
 pub type ShardNumber = u8;
@@ -315,6 +316,8 @@ pub enum ShardMessage {
     KeysFetched(Option<(usize, u64)>),
     /// Change of the filters of the log.
     LogFilter(LogFilterChange),
+    /// Beginning or end of a trace, or frames for one.
+    Trace(TraceChange),
     /// Change of the list of revocations; every shard has all of it.
     Revocation(RevocationChange),
     /// Start of an orderly shutdown.

@@ -248,6 +248,21 @@ pub const LOG_FILTER_S: u64 = 600;
 /// Longest duration of a filter of the log, in seconds.
 pub const LOG_FILTER_MAX_S: u64 = 24 * 3_600;
 
+/// Traces of a process that are watched at a time: each is compared with each frame.
+pub const TRACES: usize = 8;
+
+/// Duration of a trace by default, in seconds.
+pub const TRACE_S: u64 = 600;
+
+/// Longest duration of a trace, in seconds.
+pub const TRACE_MAX_S: u64 = 3_600;
+
+/// Frames that a shard adds to a trace in a second; further ones are counted only.
+pub const TRACED_FRAMES: u32 = 1_000;
+
+/// Bytes of a frame that a trace shows.
+pub const TRACED_BYTES: usize = 2_048;
+
 /// Milliseconds between two notices of one kind to the operator that clients can cause.
 pub const NOTICE_MS: u64 = 60_000;
 

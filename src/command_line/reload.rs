@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{LogLevel, ServeArguments, SettingsArguments};
-use crate::config::Loaded;
+use crate::config::{self, Loaded};
 use crate::runtime::key_files::KeyFiles;
 use crate::runtime::reload::{Reloaded, SettingsReader};
-use crate::runtime::{process, storage};
+use crate::runtime::{clock, process, storage};
 
 /// The arguments of `serve`, the settings in force and those that were read last.
 pub struct RunningSettings {
@@ -34,8 +34,10 @@ impl SettingsReader for RunningSettings {
         let loaded = self.arguments.load(move |_| secret)?;
         loaded.check_serve().map_err(|error| error.to_string())?;
         let settings = self.in_force.settings.adopt(&loaded.settings);
+        let in_force = self.in_force.with_live(loaded.clone(), settings.clone());
+        let shown = config::to_json(&in_force, &self.in_force.changes(&loaded), Some(clock::unix_millis()));
         let reloaded = Reloaded {
-            options: self.arguments.options(&settings, self.connections),
+            options: self.arguments.options(&settings, self.connections, shown),
             keys: KeyFiles::read(settings.key_plan())?,
             tls: settings.tls.options(),
             drain: Duration::from_secs(settings.drain.seconds),

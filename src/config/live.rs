@@ -92,8 +92,13 @@ fn change(before: &InForce, now: &InForce) -> SettingChange {
     let values = (!is_hidden).then(|| (before.value.to_string(), now.value.to_string()));
     let is_off = |given: &InForce| given.given.0.as_integer() == Some(0);
     let is_switched = KEPT_ON_OR_OFF.contains(&key) && is_off(before) != is_off(now);
-    let is_live = LIVE.iter().any(|live| key == *live || live.ends_with('.') && key.starts_with(live));
-    SettingChange { key, values, is_live: is_live && !is_switched && !COUNTED.contains(&key) }
+    SettingChange { key, values, is_live: is_live(key) && !is_switched }
+}
+
+/// Whether another value of a setting takes effect while the server runs.
+pub(super) fn is_live(key: &str) -> bool {
+    let is_listed = LIVE.iter().any(|live| key == *live || live.ends_with('.') && key.starts_with(live));
+    is_listed && !COUNTED.contains(&key)
 }
 
 impl fmt::Display for SettingChange {

@@ -51,7 +51,7 @@ pub use network::{
     LogFormat, LogSettings, MonitoringSettings, PushSettings, RedisServerSettings, ServerSettings, SocketIoSettings,
     TurnSettings, WebSocketSettings,
 };
-pub use print::{defaults, print, reference, schema};
+pub use print::{defaults, print, reference, schema, to_json};
 pub use profile::ProtocolProfile;
 pub use rooms::{CreateOnJoin, PresenceSettings, RecoverySettings, RoomSettings, StorageSettings};
 pub use sources::{DevSecret, FILE, Flags, SecretReader, SettingSources};

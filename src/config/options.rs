@@ -122,6 +122,7 @@ impl Settings {
             socket_io: self.socket_io(),
             allowances: self.allowances(),
             operator_notices: Arc::default(),
+            shown: Arc::default(),
             hook_counters: Arc::default(),
             decisions: self.hooks.decisions(),
         }

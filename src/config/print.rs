@@ -8,8 +8,9 @@ use toml::Value;
 
 use super::error::SettingSource;
 use super::kinds::Shape;
-use super::live::Hidden;
+use super::live::{Hidden, SettingChange, is_live};
 use super::{Loaded, keys};
+use crate::base::time::rfc3339;
 
 /// A setting in force, in displayable form.
 #[derive(Clone, Debug)]
@@ -38,6 +39,22 @@ pub fn print(loaded: &Loaded) -> String {
         let _ = writeln!(text, "{word} = {}  # {}", setting.value, setting.source);
     }
     text
+}
+
+/// The settings in force as JSON: each with its value (secrets masked), its source, and whether another value takes effect
+/// while the server runs; then what was different when the settings were last read again.
+pub fn to_json(loaded: &Loaded, changes: &[SettingChange], reloaded_at: Option<u64>) -> String {
+    use serde_json::json;
+    let settings = loaded.in_force.iter().map(|setting| {
+        let (value, source) = (setting.value.to_string(), setting.source.to_string());
+        json!({ "key": setting.key, "value": value, "source": source, "isLive": is_live(setting.key) })
+    });
+    let changes = changes.iter().map(|change| {
+        let (before, now) = change.values.clone().unzip();
+        json!({ "key": change.key, "before": before, "now": now, "isInForce": change.is_live })
+    });
+    let (settings, changes): (Vec<_>, Vec<_>) = (settings.collect(), changes.collect());
+    json!({ "settings": settings, "changes": changes, "reloadedAt": reloaded_at.map(rfc3339) }).to_string()
 }
 
 /// All settings with their defaults and meanings, as a settings file in which each is a comment.

@@ -53,6 +53,8 @@ pub enum ConnStage {
     EngineIoSocket(EngineIoSocket),
     /// WebSocket that echoes messages, for conformance suites.
     Echo(ws::FrameDecoder),
+    /// An answer that goes on with the frames of a trace.
+    Trace,
     /// Closed by this side; input is discarded until the peer closes, too.
     Draining,
 }

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use crate::base::ids::ConnectionId;
 use crate::codec::http::{BodyDecoder, Connection, HeadScan, Response};
 use crate::connection::access::AccessEntry;
 use crate::connection::deflation::DeflateSettings;
@@ -46,6 +47,15 @@ pub enum Phase {
         /// The request.
         post: Post,
         /// Body received so far.
+        body: BodyDecoder,
+    },
+    /// Receives frames of a client without WebSockets.
+    Frames {
+        /// The connection that they belong to.
+        to: ConnectionId,
+        /// Form of the response.
+        reply: ReplyForm,
+        /// Frames received so far.
         body: BodyDecoder,
     },
     /// The request is pending.
@@ -112,7 +122,7 @@ impl Http {
 
     /// Whether a part of a request has been received.
     pub fn has_begun(&self) -> bool {
-        !self.unread.is_empty() || matches!(self.phase, Phase::Body { .. } | Phase::Post { .. })
+        !self.unread.is_empty() || matches!(self.phase, Phase::Body { .. } | Phase::Post { .. } | Phase::Frames { .. })
     }
 }
 
@@ -166,6 +176,20 @@ impl ReplyForm {
 
     /// Appends the response to `out`.
     pub fn write(&self, out: &mut Vec<u8>, status: u16, date: &str, headers: Headers<'_>, body: &[u8]) {
+        let response = self.head(out, status, date, headers);
+        let response = response.connection(self.connection.unwrap_or(Connection::Persistent));
+        if self.head_only { response.body_omitted(body.len()) } else { response.body(body) }
+    }
+
+    /// Appends the head of a response whose content follows as it comes, until the connection ends. Proxies are asked to hand
+    /// it on at once.
+    pub fn begin_stream(&self, out: &mut Vec<u8>, date: &str, content_type: &str) {
+        let headers =
+            [("Content-Type", content_type), ("Cache-Control", "no-store, no-transform"), ("X-Accel-Buffering", "no")];
+        self.head(out, 200, date, &headers).until_close();
+    }
+
+    fn head<'o>(&self, out: &'o mut Vec<u8>, status: u16, date: &str, headers: Headers<'_>) -> Response<'o> {
         let mut response = Response::begin(out, status, date);
         for (name, value) in headers {
             response = response.header(name, value);
@@ -178,8 +202,6 @@ impl ReplyForm {
             response = response.header("Access-Control-Expose-Headers", "Retry-After");
         }
         response = response.header("Vary", "Origin");
-        response = response.header("X-Content-Type-Options", "nosniff");
-        response = response.connection(self.connection.unwrap_or(Connection::Persistent));
-        if self.head_only { response.body_omitted(body.len()) } else { response.body(body) }
+        response.header("X-Content-Type-Options", "nosniff")
     }
 }

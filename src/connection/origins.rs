@@ -81,7 +81,7 @@ impl Origins {
     }
 
     /// Whether a page at `origin` was loaded from this server, under one of its names.
-    fn is_own_page(&self, origin: &str, addressed: &Addressed<'_>) -> bool {
+    pub fn is_own_page(&self, origin: &str, addressed: &Addressed<'_>) -> bool {
         let scheme = if addressed.is_secure { "https" } else { "http" };
         let (Some((own, authority)), Some(host)) = (split(origin), addressed.host.as_deref()) else { return false };
         // If the operator names the scheme of this host, the other one is another origin, even if a proxy hides the scheme.

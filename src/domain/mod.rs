@@ -40,5 +40,6 @@ pub mod room;
 pub mod roster;
 pub mod signaling;
 pub mod streams;
+pub mod trace;
 pub mod typing;
 pub mod user;

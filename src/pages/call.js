@@ -1,7 +1,7 @@
 // The call page: joins a room over /ws and holds a mesh call in it.
 //
 // This file only connects the parts: `signaling.js` (the link), `peers.js` (the media mesh), `callserver.js` (media by the
-// server), `callpaths.js` (which of the two), `media.js` (this side's devices) and `ui.js` (the page). Address parameters: room, name, token,
+// server), `callpaths.js` (which of the two), `callchat.js` (the chat), `callcontrols.js` (keys, hands, views, devices), `media.js` (this side's devices) and `ui.js` (the page). Address parameters: room, name, token,
 // autojoin=1 (no join screen), audio=0 and video=0 (start with that device off).
 //
 // `window.call` is the page's handle for scripts and tests; see the end of the file.
@@ -9,6 +9,8 @@
 import { Signaling, signalingUrl } from "./signaling.js";
 import { LocalMedia } from "./media.js";
 import { Mesh } from "./peers.js";
+import { Chat } from "./callchat.js";
+import { Controls } from "./callcontrols.js";
 import { Paths } from "./callpaths.js";
 import { ServerLink } from "./callserver.js";
 import * as ui from "./ui.js";
@@ -20,7 +22,6 @@ const FAILURES_MAX = 3;
 const SPEAKING_LEVEL = 0.02;
 const SPEAKING_EVERY_MS = 300;
 const FRAMES_EVERY_MS = 2_000;
-const MESSAGES_MAX = 1_000;
 // What the server takes, in bytes of UTF-8.
 const NAME_BYTES_MAX = 128;
 const RETRIED_CODES = new Set(["TIMEOUT", "RATE_LIMITED", "OVERLOADED", "STORAGE_UNAVAILABLE", "INTERNAL"]);
@@ -39,12 +40,30 @@ let takenRetries = 0;
 // Attempts to connect that failed before the first greeting.
 let failures = 0;
 let retryTimer = 0;
-const messages = [];
 const media = new LocalMedia();
 let signaling = null;
 let mesh = null;
 let link = null;
 let paths = null;
+const controls = new Controls({
+  media,
+  get mesh() { return mesh; },
+  get peerId() { return peerId; },
+  tell: (toPeerId, event, data) => phase === "joined" && signaling.send("message", { roomId, toPeerId, event, data }),
+  render: () => phase !== "lobby" && render(),
+});
+const chat = new Chat({
+  get roomId() { return roomId; },
+  get peerId() { return peerId; },
+  get displayName() { return displayName; },
+  get signaling() { return signaling; },
+  get isIn() { return phase === "joined"; },
+  get isOver() { return phase === "ended" || phase === "lobby"; },
+  show(message) {
+    ui.showMessage(message);
+    if (ui.panelShown() === "chat" && !document.hidden) chat.read();
+  },
+});
 
 // ---- joining ----
 
@@ -58,7 +77,6 @@ function join() {
   paths.addEventListener("change", render);
   paths.addEventListener("fallback", ({ detail }) => ui.toast(`${detail.reason} The call goes on from peer to peer.`));
   mesh.addEventListener("change", render);
-  mesh.addEventListener("chat", ({ detail }) => addMessage({ ...detail, name: detail.displayName, self: false }));
   signaling = new Signaling(signalingUrl(), token);
   signaling.addEventListener("connect", enterRoom);
   signaling.addEventListener("message", ({ detail }) => receive(detail));
@@ -96,6 +114,7 @@ function entered({ peers = [], iceServers = [], connectionMode }) {
   paths.entered(connectionMode);
   // A join that takes over the older connection is not announced, so the state is told by itself.
   if (again) tellMediaState();
+  chat.entered();
   render();
 }
 
@@ -225,25 +244,24 @@ function receive(message) {
     case "peer-joined":
       if (message.peerId === peerId) return;
       if (!known) ui.addEvent(`${message.displayName} joined`);
-      return mesh.arrived(message);
+      mesh.arrived(message);
+      return controls.arrived(message.peerId);
     case "peer-left":
       if (known) ui.addEvent(`${known.displayName} left`);
+      controls.left(message.peerId);
       return mesh.remove(message.peerId);
     case "media-state-changed":
       return mesh.mediaState(message.peerId, message.mediaState, message.sfu);
     case "message":
-      return roomMessage(message);
+      return message.event ? controls.receive(message) : chat.receive(message);
+    case "delivered":
+    case "read-receipt":
+      return chat.receive(message);
     case "room-closed":
       return ended("room-closed", message.reason);
     case "error":
       return console.warn(`server: ${message.code} ${message.error}`);
   }
-}
-
-// Members of the room that are not on this page may write to it by the server.
-function roomMessage({ sender, displayName: name, content, timestamp }) {
-  if (typeof content !== "string") return;
-  addMessage({ peerId: null, name: name || sender, text: content, at: Number(timestamp) || Date.now(), self: false });
 }
 
 function sendSignal(type, toPeerId, body) {
@@ -322,11 +340,11 @@ function setJoining(joining) {
 const notes = { new: "Connecting…", connecting: "Connecting…", disconnected: "Reconnecting…", failed: "Reconnecting…", closed: "" };
 
 function render() {
-  const me = { id: peerId, name: displayName, self: true, mediaState: media.state, camera: media.video };
+  const me = { id: peerId, name: displayName, self: true, mediaState: media.state, camera: media.video, hand: controls.isRaised };
   const others = mesh ? [...mesh.peers.values()].map((peer) => {
     const { audio, camera, screen, state } = paths.view(peer);
     const { peerId: id, displayName: name, mediaState } = peer;
-    return { id, name, self: false, mediaState, audio, camera, screen, note: notes[state] ?? "" };
+    return { id, name, self: false, mediaState, audio, camera, screen, note: notes[state] ?? "", hand: controls.hands.has(id) };
   }) : [];
   showMode();
   ui.renderTiles([...others, me]);
@@ -344,30 +362,22 @@ function renderPreview() {
   ui.paintAvatar($("preview-avatar"), $("name").value || "?");
 }
 
-function addMessage(message) {
-  messages.push(message);
-  if (messages.length > MESSAGES_MAX) messages.shift();
-  ui.addMessage(message);
-}
-
+// Returns how many others are there to read it.
 function sendChat(text) {
   const line = String(text).trim();
-  if (!line || !mesh) return 0;
-  const at = Date.now();
-  const channels = mesh.chat(line, at);
-  // Those without a connection to this page get it from the server.
-  const rest = [...mesh.peers.values()].filter((peer) => peer.via === "sfu" && !channels.includes(peer));
-  const sent = rest.filter(({ peerId: toPeerId }) => signaling.send("message", { roomId, toPeerId, content: line }));
-  const reached = channels.length + sent.length;
-  addMessage({ peerId, name: displayName, text: line, at, self: true });
-  if (!reached) ui.addEvent("Nobody else was here to read this.");
-  return reached;
+  if (!line || !signaling) return 0;
+  chat.send(line);
+  return mesh.peers.size;
 }
 
 setInterval(() => {
+  let loudest = { level: SPEAKING_LEVEL, id: null };
   for (const peer of mesh?.peers.values() ?? []) {
-    ui.showSpeaking(peer.peerId, peer.mediaState.audio && paths.level(peer) > SPEAKING_LEVEL);
+    const level = peer.mediaState.audio ? paths.level(peer) : 0;
+    ui.showSpeaking(peer.peerId, level > SPEAKING_LEVEL);
+    if (level > loudest.level) loudest = { level, id: peer.peerId };
   }
+  controls.speaking(loudest.id);
 }, SPEAKING_EVERY_MS);
 setInterval(() => paths?.stats(), FRAMES_EVERY_MS);
 
@@ -486,6 +496,10 @@ $("chat-form").addEventListener("submit", (event) => {
   sendChat($("chat-text").value);
   $("chat-text").value = "";
 });
+// After the handlers of the panel, which may have opened the chat.
+for (const event of ["click", "focusin", "visibilitychange"]) {
+  document.addEventListener(event, () => !document.hidden && ui.panelShown() === "chat" && chat.read());
+}
 $("leave").addEventListener("click", leave);
 $("ended-again").addEventListener("click", () => location.reload());
 addEventListener("pagehide", () => {
@@ -521,7 +535,7 @@ const call = {
   get mode() { return paths?.mode ?? "p2p"; },
   get link() { return link; },
   sendChat,
-  messages,
+  messages: chat.messages,
   setMedia,
   leave,
   // [{direction: "in" | "out", type, at}]

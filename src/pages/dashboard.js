@@ -1,66 +1,105 @@
 // The dashboard of operators: figures from /metrics and /healthz each second, lists and actions by REST. The token is kept for
 // this tab only. All texts are in TEXTS.
 
+import { $, Chart, bytes, copied, element, locale, milliseconds, texts, whole } from "./page.js";
+
+// Each text in English and German.
 const TEXTS = {
-  en: {
-    title: "Switchboard dashboard", access: "Access", token: "Token of an admin, or API key", use: "Use it", language: "Language",
-    tokenHint: "switchboard token --sub operator --role admin makes one; with --dev the server prints it. It is kept for this tab only.",
-    live: "Live", pause: "Pause", resume: "Continue", health: "Health", closed: "Ended connections, by reason", rooms: "Rooms",
-    users: "Users", search: "Search", next: "Next page", blocked: "Blocked users", webhooks: "Webhook events that were given up",
-    cancel: "Cancel", none: "None", running: "Running", warning: "Running, with warnings", critical: "Critical", down: "No answer",
-    connections: "Connections", messages: "Messages/s", deliveries: "Socket writes/s", latency: "Publish p50, p99", turn: "Loop turn p99",
-    memory: "Memory", queue: "Longest queue", bytes: "Sent bytes/s", uptime: "Uptime", version: "Version", lag: "Storage lag",
-    room: "Room", members: "Members", user: "User", status: "Status", since: "Since", reason: "Reason", endpoint: "Endpoint", event: "Event",
-    message: "Message", close: "Close", disconnect: "Disconnect", block: "Block", unblock: "Unblock", replay: "Deliver again", ok: "Do it",
-    text: "Text", reasonTold: "Reason, which the user is told", done: "Done", needToken: "The lists need a token.",
-    elsewhere: "This listener does not serve figures and calls of operators; open the dashboard where `listen_admin` serves them.",
-    askMessage: "Message to", askClose: "Close the room", askDisconnect: "Disconnect", askBlock: "Block",
-  },
-  de: {
-    title: "Switchboard-Übersicht", access: "Zugang", token: "Token eines Administrators oder API-Schlüssel", use: "Verwenden", language: "Sprache",
-    tokenHint: "switchboard token --sub operator --role admin erzeugt eines; mit --dev gibt der Server es aus. Es bleibt nur in diesem Tab.",
-    live: "Live", pause: "Anhalten", resume: "Fortsetzen", health: "Zustand", closed: "Beendete Verbindungen nach Grund", rooms: "Räume",
-    users: "Nutzer", search: "Suche", next: "Nächste Seite", blocked: "Gesperrte Nutzer", webhooks: "Aufgegebene Webhook-Ereignisse",
-    cancel: "Abbrechen", none: "Keine", running: "Läuft", warning: "Läuft, mit Warnungen", critical: "Kritisch", down: "Keine Antwort",
-    connections: "Verbindungen", messages: "Nachrichten/s", deliveries: "Socket-Schreibvorgänge/s", latency: "Veröffentlichen p50, p99", turn: "Schleifendurchlauf p99",
-    memory: "Speicher", queue: "Längste Warteschlange", bytes: "Gesendete Bytes/s", uptime: "Laufzeit", version: "Version", lag: "Rückstand des Speichers",
-    room: "Raum", members: "Mitglieder", user: "Nutzer", status: "Status", since: "Seit", reason: "Grund", endpoint: "Endpunkt", event: "Ereignis",
-    message: "Nachricht", close: "Schließen", disconnect: "Trennen", block: "Sperren", unblock: "Entsperren", replay: "Erneut zustellen", ok: "Ausführen",
-    text: "Text", reasonTold: "Grund, der dem Nutzer genannt wird", done: "Erledigt", needToken: "Die Listen brauchen ein Token.",
-    elsewhere: "Hier sind keine Zahlen und Aufrufe für Betreiber; öffne die Übersicht dort, wo `listen_admin` sie anbietet.",
-    askMessage: "Nachricht an", askClose: "Raum schließen:", askDisconnect: "Trennen:", askBlock: "Sperren:",
-  },
+  title: ["Switchboard dashboard", "Switchboard-Übersicht"],
+  access: ["Access", "Zugang"],
+  token: ["Token of an admin, or API key", "Token eines Administrators oder API-Schlüssel"],
+  use: ["Use it", "Verwenden"],
+  language: ["Language", "Sprache"],
+  tokenHint: ["switchboard token --sub operator --role admin makes one; with --dev the server prints it. It is kept for this tab only.", "switchboard token --sub operator --role admin erzeugt eines; mit --dev gibt der Server es aus. Es bleibt nur in diesem Tab."],
+  live: ["Live", "Live"],
+  pause: ["Pause", "Anhalten"],
+  resume: ["Continue", "Fortsetzen"],
+  health: ["Health", "Zustand"],
+  closed: ["Ended connections, by reason", "Beendete Verbindungen nach Grund"],
+  rooms: ["Rooms", "Räume"],
+  users: ["Users", "Nutzer"],
+  search: ["Search", "Suche"],
+  next: ["Next page", "Nächste Seite"],
+  blocked: ["Blocked users", "Gesperrte Nutzer"],
+  webhooks: ["Webhook events that were given up", "Aufgegebene Webhook-Ereignisse"],
+  cancel: ["Cancel", "Abbrechen"],
+  none: ["None", "Keine"],
+  running: ["Running", "Läuft"],
+  warning: ["Running, with warnings", "Läuft, mit Warnungen"],
+  critical: ["Critical", "Kritisch"],
+  down: ["No answer", "Keine Antwort"],
+  connections: ["Connections", "Verbindungen"],
+  messages: ["Messages/s", "Nachrichten/s"],
+  deliveries: ["Socket writes/s", "Socket-Schreibvorgänge/s"],
+  latency: ["Publish p50, p99", "Veröffentlichen p50, p99"],
+  turn: ["Loop turn p99", "Schleifendurchlauf p99"],
+  memory: ["Memory", "Speicher"],
+  queue: ["Longest queue", "Längste Warteschlange"],
+  bytes: ["Sent bytes/s", "Gesendete Bytes/s"],
+  uptime: ["Uptime", "Laufzeit"],
+  version: ["Version", "Version"],
+  lag: ["Storage lag", "Rückstand des Speichers"],
+  room: ["Room", "Raum"],
+  members: ["Members", "Mitglieder"],
+  user: ["User", "Nutzer"],
+  status: ["Status", "Status"],
+  since: ["Since", "Seit"],
+  reason: ["Reason", "Grund"],
+  endpoint: ["Endpoint", "Endpunkt"],
+  event: ["Event", "Ereignis"],
+  message: ["Message", "Nachricht"],
+  close: ["Close", "Schließen"],
+  disconnect: ["Disconnect", "Trennen"],
+  block: ["Block", "Sperren"],
+  unblock: ["Unblock", "Entsperren"],
+  replay: ["Deliver again", "Erneut zustellen"],
+  ok: ["Do it", "Ausführen"],
+  text: ["Text", "Text"],
+  reasonTold: ["Reason, which the user is told", "Grund, der dem Nutzer genannt wird"],
+  done: ["Done", "Erledigt"],
+  needToken: ["The lists need a token.", "Die Listen brauchen ein Token."],
+  elsewhere: ["This listener does not serve figures and calls of operators; open the dashboard where `listen_admin` serves them.", "Hier sind keine Zahlen und Aufrufe für Betreiber; öffne die Übersicht dort, wo `listen_admin` sie anbietet."],
+  askMessage: ["Message to", "Nachricht an"],
+  askClose: ["Close the room", "Raum schließen:"],
+  askDisconnect: ["Disconnect", "Trennen:"],
+  askBlock: ["Block", "Sperren:"],
+  trace: ["Frames, live", "Frames, live"],
+  traceOf: ["Of", "Von"],
+  subject: ["Name, id or address", "Name, Kennung oder Adresse"],
+  address: ["Address", "Adresse"],
+  connection: ["Connection", "Verbindung"],
+  watch: ["Watch", "Beobachten"],
+  stop: ["Stop", "Beenden"],
+  clear: ["Clear", "Leeren"],
+  filter: ["Filter", "Filter"],
+  copyCurl: ["Copy as curl", "Als curl kopieren"],
+  copied: ["Copied", "Kopiert"],
+  traceHint: ["What passes between this server and one user, room, address or connection, tokens masked. Nothing is copied while nobody watches.", "Was zwischen diesem Server und einem Nutzer, einem Raum, einer Adresse oder einer Verbindung übertragen wird, Tokens verdeckt. Solange niemand zusieht, wird nichts kopiert."],
+  framesShown: ["frames", "Frames"],
+  skippedFrames: ["left out", "ausgelassen"],
+  settings: ["Settings in force", "Geltende Einstellungen"],
+  setting: ["Setting", "Einstellung"],
+  value: ["Value", "Wert"],
+  source: ["Source", "Herkunft"],
+  takesEffect: ["Takes effect", "Gilt"],
+  atOnce: ["when read again", "nach erneutem Einlesen"],
+  restart: ["after a restart", "nach einem Neustart"],
+  lastReload: ["Different when settings were last read again,", "Geändert, als die Einstellungen zuletzt eingelesen wurden,"],
+  noReload: ["Settings have not been read again since the start", "Die Einstellungen wurden seit dem Start nicht erneut eingelesen"],
+  before: ["Before", "Vorher"],
+  nowValue: ["Now", "Jetzt"],
+  secret: ["(secret)", "(geheim)"],
+  inForce: ["In force", "In Kraft"],
 };
 
 const EVERY_MS = 1_000;
 const LISTS_MS = 5_000;
-const POINTS = 120;
 const PAGE = 50;
-const WIDTH = 240;
-const HEIGHT = 60;
-const SVG = "http://www.w3.org/2000/svg";
 
-const $ = (id) => document.getElementById(id);
-let language = localStorage.getItem("language") ?? (navigator.language.startsWith("de") ? "de" : "en");
-const text = (name) => TEXTS[language][name] ?? name;
 let token = sessionStorage.getItem("dashboard-token") ?? "";
 let isPaused = false;
 let last = null;
 let usersAfter = null;
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made[key] = value;
-  made.append(...children);
-  return made;
-}
-
-const whole = (value) => Math.round(value).toLocaleString(language);
-const milliseconds = (seconds) => (seconds === null ? "–" : `${(seconds * 1000).toLocaleString(language, { maximumSignificantDigits: 2 })} ms`);
-function bytes(value) {
-  const unit = value >= 1e9 ? ["GB", 1e9] : value >= 1e6 ? ["MB", 1e6] : value >= 1e3 ? ["kB", 1e3] : ["B", 1];
-  return `${(value / unit[1]).toLocaleString(language, { maximumFractionDigits: 1 })} ${unit[0]}`;
-}
 
 // Each chart: its value or values at an instant, from the metrics now and those before, and how it is written.
 const CHARTS = [
@@ -72,7 +111,7 @@ const CHARTS = [
   ["memory", (now) => [now.sum("resident_memory_bytes")], bytes],
   ["queue", (now) => [now.sum("queue_length")], whole],
   ["bytes", (now, before) => [now.rate(before, "socket_sent_bytes_total")], bytes],
-].map(([name, values, write]) => ({ name, values, write, points: [] }));
+].map(([name, values, write]) => Object.assign(new Chart(name, write), { values }));
 
 // The Prometheus text: values by name and labels.
 class Metrics {
@@ -113,36 +152,12 @@ class Metrics {
   }
 }
 
-function translate() {
-  document.documentElement.lang = language;
-  document.title = text("title");
-  $("language").value = language;
-  for (const node of document.querySelectorAll("[data-text]")) node.textContent = text(node.dataset.text);
+const { text, translate } = texts(TEXTS, () => {
   $("pause").textContent = text(isPaused ? "resume" : "pause");
-  $("charts").replaceChildren(...CHARTS.map((chart) => {
-    chart.value = element("strong");
-    chart.svg = document.createElementNS(SVG, "svg");
-    chart.svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
-    chart.svg.setAttribute("preserveAspectRatio", "none");
-    chart.svg.setAttribute("aria-hidden", "true");
-    draw(chart);
-    return element("figure", { className: "chart" }, element("figcaption", {}, element("span", { textContent: text(chart.name) }), chart.value), chart.svg);
-  }));
-}
-
-function draw(chart) {
-  const newest = chart.points.at(-1) ?? [];
-  chart.value.textContent = newest.map(chart.write).join(" · ") || "–";
-  const most = Math.max(1e-9, ...chart.points.flat().filter((value) => value !== null));
-  chart.svg.replaceChildren(...newest.map((_, place) => {
-    const line = document.createElementNS(SVG, "polyline");
-    const start = POINTS - chart.points.length;
-    const at = (values, index) => `${((start + index) * WIDTH) / (POINTS - 1)},${HEIGHT - 2 - ((values[place] ?? 0) / most) * (HEIGHT - 6)}`;
-    line.setAttribute("points", chart.points.map(at).join(" "));
-    if (place) line.setAttribute("class", "second");
-    return line;
-  }));
-}
+  showTraceState();
+  $("charts").replaceChildren(...CHARTS.map((chart) => chart.figure(text(chart.name))));
+  lists();
+});
 
 async function ask(method, path, body) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -182,11 +197,7 @@ async function figures() {
       [text("lag"), milliseconds(now.sum("storage_lag_seconds"))],
     ]);
     facts("closed", [...now.labels("connections_closed_total")].map(([labels, count]) => [/"(.*)"/.exec(labels)[1], whole(count)]));
-    for (const chart of CHARTS) {
-      chart.points.push(chart.values(now, last));
-      if (chart.points.length > POINTS) chart.points.shift();
-      draw(chart);
-    }
+    for (const chart of CHARTS) chart.add(chart.values(now, last));
     last = now;
   } catch {
     $("live").dataset.state = "down";
@@ -292,22 +303,108 @@ async function showHooks() {
   ]));
 }
 
+async function showSettings() {
+  const wanted = $("settings-search").value.toLowerCase();
+  const { settings, changes, reloadedAt } = await ask("GET", "/api/v1/settings");
+  $("changes-title").textContent = reloadedAt ? `${text("lastReload")} ${new Date(reloadedAt).toLocaleString(locale())}` : text("noReload");
+  $("changes").hidden = !reloadedAt;
+  const shown = (value) => value ?? text("secret");
+  table("changes", ["setting", "before", "nowValue", "inForce"], changes.map(({ key, before, now, isInForce }) => [
+    [key, shown(before), shown(now), text(isInForce ? "atOnce" : "restart")], []]));
+  table("settings", ["setting", "value", "source", "takesEffect"], settings.filter(({ key }) => key.includes(wanted)).map(
+    ({ key, value, source, isLive }) => [[key, value, source, text(isLive ? "atOnce" : "restart")], []]));
+}
+
 async function lists() {
   if (!token) return say(text("needToken"));
   try {
-    for (const show of [showRooms, showUsers, showBlocks, showHooks]) await show();
+    for (const show of [showRooms, showUsers, showBlocks, showHooks, showSettings]) await show();
     if ($("notice").dataset.state === "down" || $("notice").textContent === text("needToken")) say("");
   } catch (error) {
     say(error.message, "down");
   }
 }
 
-$("language").addEventListener("change", () => {
-  language = $("language").value;
-  localStorage.setItem("language", language);
-  translate();
-  lists();
+// The frames of a trace: the answer to one request, line by line, until it is stopped.
+const FRAMES_MAX = 1_000;
+const tracing = { abort: null, isPaused: false, frames: [], skipped: 0, isDue: false };
+const traceBody = () => JSON.stringify({ [$("trace-kind").value]: $("trace-subject").value.trim() });
+
+function showTraceState() {
+  $("trace-go").textContent = text(tracing.abort ? "stop" : "watch");
+  $("trace-pause").textContent = text(tracing.isPaused ? "resume" : "pause");
+  $("trace-pause").ariaPressed = String(tracing.isPaused);
+  $("trace-count").textContent = `${whole(tracing.frames.length)} ${text("framesShown")}${tracing.skipped ? `, ${whole(tracing.skipped)} ${text("skippedFrames")}` : ""}`;
+}
+
+function frameLine({ at, direction, kind, size, userId, address, frame, isCut }) {
+  const head = element("small", { textContent: `${at.slice(11, 23)} ${userId ?? address} · ${kind} · ${bytes(size)} ` });
+  return element("p", { className: direction }, element("b", { textContent: direction === "in" ? "→ " : "← " }), head, `${frame ?? ""}${isCut ? "…" : ""}`);
+}
+
+function showFrames() {
+  if (tracing.isDue || tracing.isPaused) return;
+  tracing.isDue = true;
+  requestAnimationFrame(() => {
+    tracing.isDue = false;
+    const wanted = $("trace-filter").value.toLowerCase();
+    const found = tracing.frames.filter((it) => !wanted || JSON.stringify(it).toLowerCase().includes(wanted));
+    $("frames").replaceChildren(...found.slice(-200).reverse().map(frameLine));
+    showTraceState();
+  });
+}
+
+async function watch() {
+  const abort = (tracing.abort = new AbortController());
+  showTraceState();
+  try {
+    const headers = { Authorization: `Bearer ${token}`, "Content-Type": "application/json" };
+    const answer = await fetch("/api/v1/trace", { method: "POST", headers, body: traceBody(), signal: abort.signal });
+    if (!answer.ok) throw new Error((await answer.json()).error);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ""; ;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      for (const line of lines.map(JSON.parse)) {
+        if (line.skipped) tracing.skipped += line.skipped;
+        else tracing.frames.push(line);
+      }
+      tracing.frames.splice(0, Math.max(0, tracing.frames.length - FRAMES_MAX));
+      showFrames();
+    }
+  } catch (error) {
+    if (error.name !== "AbortError") say(error.message, "down");
+  }
+  if (tracing.abort === abort) tracing.abort = null;
+  showTraceState();
+}
+
+$("trace").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (!tracing.abort) return watch();
+  tracing.abort.abort();
+  tracing.abort = null;
+  showTraceState();
 });
+$("trace-pause").addEventListener("click", () => {
+  tracing.isPaused = !tracing.isPaused;
+  showTraceState();
+  showFrames();
+});
+$("trace-clear").addEventListener("click", () => {
+  Object.assign(tracing, { frames: [], skipped: 0 });
+  $("frames").replaceChildren();
+  showTraceState();
+});
+$("trace-copy").addEventListener("click", async () => {
+  const quoted = traceBody().replaceAll("'", "'\\''");
+  await copied(`curl -N ${location.origin}/api/v1/trace -H "Authorization: Bearer $ADMIN" -H 'Content-Type: application/json' -d '${quoted}'`);
+  say(text("copied"));
+});
+$("trace-filter").addEventListener("input", showFrames);
+$("settings-search").addEventListener("input", () => token && showSettings().catch((error) => say(error.message, "down")));
 $("access").addEventListener("submit", (event) => {
   event.preventDefault();
   token = $("token").value.trim().replace(/^Bearer\s+/i, "");
@@ -324,6 +421,5 @@ $("rooms-search").addEventListener("input", () => token && showRooms().catch((er
 $("token").value = token;
 translate();
 figures();
-lists();
 setInterval(() => document.hidden || isPaused || figures(), EVERY_MS);
 setInterval(() => document.hidden || isPaused || $("ask").open || (token && lists()), LISTS_MS);

@@ -16,6 +16,8 @@ export class LocalMedia extends EventTarget {
   screen = null;
 
   #turn = Promise.resolve();
+  // Chosen devices, by kind.
+  #devices = {};
 
   // The wire's mediaState.
   get state() {
@@ -26,6 +28,36 @@ export class LocalMedia extends EventTarget {
   set(wanted) {
     this.#turn = this.#turn.then(() => this.#apply(wanted));
     return this.#turn;
+  }
+
+  // The device of a kind that is in use, or is to be used.
+  chosen(kind) {
+    return this[kind]?.getSettings().deviceId ?? this.#devices[kind];
+  }
+
+  // Takes another device; where one of the kind is on, that goes on until the other is there.
+  choose(kind, deviceId) {
+    this.#devices[kind] = deviceId;
+    this.#turn = this.#turn.then(() => this[kind] && this.#change(kind));
+    return this.#turn;
+  }
+
+  async #change(kind) {
+    const before = this[kind];
+    try {
+      const stream = await navigator.mediaDevices.getUserMedia({ [kind]: this.#constraints(kind) });
+      this.#adoptAll(stream);
+      this[kind].enabled = before.enabled;
+      before.stop();
+      this.#changed();
+    } catch (error) {
+      this.#refused(deviceName(kind), error);
+    }
+  }
+
+  #constraints(kind) {
+    const own = kind === "video" ? CAMERA : {};
+    return this.#devices[kind] ? { ...own, deviceId: { exact: this.#devices[kind] } } : kind === "video" ? CAMERA : true;
   }
 
   stop() {
@@ -52,13 +84,13 @@ export class LocalMedia extends EventTarget {
       return this.#problem("insecure", "Browsers give camera and microphone to https pages only. You can still watch and listen.");
     }
     try {
-      this.#adoptAll(await navigator.mediaDevices.getUserMedia({ audio: missing.audio, video: missing.video && CAMERA }));
+      this.#adoptAll(await navigator.mediaDevices.getUserMedia({ audio: missing.audio && this.#constraints("audio"), video: missing.video && this.#constraints("video") }));
     } catch (error) {
       if (!(missing.audio && missing.video)) return this.#refused(missing.audio ? "microphone" : "camera", error);
       const failed = [];
       for (const kind of ["audio", "video"]) {
         try {
-          this.#adoptAll(await navigator.mediaDevices.getUserMedia(kind === "audio" ? { audio: true } : { video: CAMERA }));
+          this.#adoptAll(await navigator.mediaDevices.getUserMedia({ [kind]: this.#constraints(kind) }));
         } catch (reason) {
           failed.push(deviceName(kind));
           error = reason;

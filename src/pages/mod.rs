@@ -75,15 +75,23 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
     ("style.css", STYLE, include_bytes!("style.css")),
     ("call.css", STYLE, include_bytes!("call.css")),
     ("call.js", SCRIPT, include_bytes!("call.js")),
+    ("callchat.js", SCRIPT, include_bytes!("callchat.js")),
+    ("callcontrols.js", SCRIPT, include_bytes!("callcontrols.js")),
     ("callpaths.js", SCRIPT, include_bytes!("callpaths.js")),
     ("callserver.js", SCRIPT, include_bytes!("callserver.js")),
     ("dashboard.html", HTML, include_bytes!("dashboard.html")),
     ("dashboard.css", STYLE, include_bytes!("dashboard.css")),
     ("dashboard.js", SCRIPT, include_bytes!("dashboard.js")),
+    ("console.html", HTML, include_bytes!("console.html")),
+    ("console.css", STYLE, include_bytes!("console.css")),
+    ("console.js", SCRIPT, include_bytes!("console.js")),
     ("landing.js", SCRIPT, include_bytes!("landing.js")),
     ("media.js", SCRIPT, include_bytes!("media.js")),
     ("peers.js", SCRIPT, include_bytes!("peers.js")),
     ("signaling.js", SCRIPT, include_bytes!("signaling.js")),
+    ("page.js", SCRIPT, include_bytes!("page.js")),
+    ("operations.js", SCRIPT, include_bytes!("operations.js")),
+    ("icon.svg", "image/svg+xml", include_bytes!("icon.svg")),
     ("ui.js", SCRIPT, include_bytes!("ui.js")),
     ("favicon.ico", "image/x-icon", include_bytes!("favicon.ico")),
     ("robots.txt", TEXT, include_bytes!("robots.txt")),
@@ -98,6 +106,7 @@ const ASSETS: &[(&str, &str, &[u8])] = &[
 const LIBRARY: &[(&str, &str, &[u8])] = &[
     ("switchboard.js", SCRIPT, include_bytes!("../../clients/js/dist/switchboard.js")),
     ("switchboard.mjs", SCRIPT, include_bytes!("../../clients/js/dist/switchboard.mjs")),
+    ("switchboard-fallback.mjs", SCRIPT, include_bytes!("../../clients/js/dist/switchboard-fallback.mjs")),
     ("switchboard.d.ts", TEXT, include_bytes!("../../clients/js/src/switchboard.d.ts")),
     ("switchboard-react.mjs", SCRIPT, include_bytes!("../../clients/js/dist/switchboard-react.mjs")),
 ];
@@ -132,7 +141,9 @@ pub fn asset(name: &str) -> Option<WebPage> {
 
 /// The file of the dashboard of this name, which a listener for operators serves, too.
 pub fn dashboard_file(name: &str) -> Option<WebPage> {
-    ["dashboard.html", "dashboard.css", "dashboard.js", "style.css"].contains(&name).then(|| asset(name))?
+    ["dashboard.html", "dashboard.css", "dashboard.js", "icon.svg", "page.js", "style.css"]
+        .contains(&name)
+        .then(|| asset(name))?
 }
 
 /// The file of Socket.IO's client of this name.

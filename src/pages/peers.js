@@ -7,7 +7,7 @@
 //
 // Peers whose media go by the media server have no connection here (`usesServer`, see `callpaths.js`).
 //
-// Events: "change" when something to show changed, "chat" {peerId, displayName, text, at}, "unreachable" (a peer).
+// Events: "change" when something to show changed, "unreachable" (a peer).
 
 const OFFER_WAIT_MS = 5_000;
 const RESEND_FIRST_MS = 5_000;
@@ -15,7 +15,6 @@ const RESEND_MAX_MS = 30_000;
 const DISCONNECTED_GRACE_MS = 4_000;
 const ABSENT_GRACE_MS = 15_000;
 const RESTARTS_MAX = 2;
-const CHAT_TEXT_MAX = 4_000;
 
 export class Mesh extends EventTarget {
   iceServers = [];
@@ -77,14 +76,6 @@ export class Mesh extends EventTarget {
   // An `offer`, `answer` or `ice-candidate` from the room.
   signal(message) {
     this.peers.get(message.fromPeerId)?.signal(message);
-  }
-
-  // Sends a chat line to every open channel; returns the peers that it reached.
-  chat(text, at) {
-    const line = JSON.stringify({ text, at });
-    const open = [...this.peers.values()].filter((peer) => peer.channel?.readyState === "open");
-    for (const peer of open) peer.channel.send(line);
-    return open;
   }
 
   async stats() {
@@ -308,12 +299,7 @@ class Peer {
     channel.onopen = channel.onclose = () => this.#show();
     channel.onmessage = ({ data }) => {
       const via = wayOf(data);
-      if (via) {
-        this.otherVia = via;
-        return;
-      }
-      const detail = { peerId: this.peerId, displayName: this.displayName, ...chatLine(data) };
-      this.#mesh.dispatchEvent(new CustomEvent("chat", { detail }));
+      if (via) this.otherVia = via;
     };
   }
 
@@ -447,15 +433,4 @@ function wayOf(data) {
   } catch {
     return null;
   }
-}
-
-function chatLine(data) {
-  let line = null;
-  try {
-    line = JSON.parse(data);
-  } catch {
-    // Another client's plain text.
-  }
-  const text = typeof line?.text === "string" ? line.text : String(data);
-  return { text: text.slice(0, CHAT_TEXT_MAX), at: Number.isFinite(line?.at) ? line.at : Date.now() };
 }

@@ -155,12 +155,33 @@ function soundBlocked() {
 
 const tiles = new Map();
 
+// What is large: a pinned person, or who speaks, or nobody in the grid. `output` is the loudspeaker.
+export const view = { name: "grid", pinned: null, speaker: null, output: "" };
+
+export function setSpeaker(deviceId) {
+  view.output = deviceId;
+  for (const node of document.querySelectorAll("#stage audio")) node.setSinkId?.(deviceId).catch(() => {});
+}
+
+export function showQuality(known) {
+  for (const [key, tile] of tiles) {
+    const quality = key.startsWith("person:") ? known.get(tile.dataset.id) : undefined;
+    const mark = tile.querySelector("[data-part=quality]");
+    mark.dataset.quality = quality ?? "";
+    mark.title = quality ? `Connection: ${quality}` : "";
+    mark.textContent = quality ? `Connection ${quality}` : "";
+  }
+}
+
 // One tile per person and one per shared screen. A person is {id, name, self, mediaState, audio,
 // camera, screen, note}; tracks are MediaStreamTracks or null.
 export function renderTiles(people) {
   const wanted = new Set();
+  const others = people.filter(({ self }) => !self);
+  const speaker = others.find(({ id }) => id === view.speaker) ?? others[0];
+  const large = view.pinned ?? (view.name === "speaker" ? speaker?.id : null);
   for (const person of people) {
-    renderTile(wanted, `person:${person.id}`, $("grid"), person, false);
+    renderTile(wanted, `person:${person.id}`, $(person.id === large ? "spotlight" : "grid"), person, false);
     if (person.screen && person.mediaState.screen && !person.self) {
       renderTile(wanted, `screen:${person.id}`, $("spotlight"), person, true);
     }
@@ -189,6 +210,11 @@ function renderTile(wanted, key, parent, person, isScreen) {
   tile.dataset.id = person.id;
   tile.classList.toggle("tile-self", person.self && !isScreen);
   tile.classList.toggle("is-muted", !isScreen && !person.mediaState.audio);
+  tile.classList.toggle("has-hand", !isScreen && Boolean(person.hand));
+  const pin = tile.querySelector("[data-pin]");
+  pin.hidden = isScreen;
+  pin.setAttribute("aria-pressed", String(view.pinned === person.id));
+  pin.setAttribute("aria-label", `Pin ${person.name}`);
   tile.querySelector("[data-part=name]").textContent = isScreen ? `${person.name}’s screen` : person.self ? `${person.name} (you)` : person.name;
   tile.querySelector("[data-part=note]").textContent = person.note ?? "";
 }
@@ -199,6 +225,9 @@ function makeTile(key, isScreen) {
     element("video", { autoplay: true, muted: true, playsInline: true, "data-part": "video" }),
     element("audio", { autoplay: true, "data-part": "audio" }),
     element("p", { className: "tile-note", "data-part": "note" }),
+    element("span", { className: "tile-quality", "data-part": "quality" }),
+    element("span", { className: "tile-hand", role: "img", "aria-label": "Hand raised" }, icon("hand")),
+    element("button", { type: "button", className: "tile-pin", "data-pin": "", "aria-pressed": "false" }, icon("pin")),
     element("p", { className: "tile-name" },
       element("span", { className: "tile-muted", title: "Muted" }, icon("mic-off")),
       element("span", { "data-part": "name" })));
@@ -249,7 +278,7 @@ export function renderPeople(people) {
     return element("li", {}, avatar,
       element("span", { className: "person" },
         element("span", { className: "person-name", textContent: person.self ? `${person.name} (you)` : person.name }),
-        element("span", { className: "person-note", textContent: person.note || (screen ? "Sharing the screen" : "") })),
+        element("span", { className: "person-note", textContent: person.note || (person.hand ? "Hand raised" : screen ? "Sharing the screen" : "") })),
       element("span", { className: "states", role: "img", "aria-label": says.join(", ") },
         ...(screen ? [icon("screen")] : []), icon(audio ? "mic" : "mic-off"), icon(video ? "camera" : "camera-off")));
   }));
@@ -278,7 +307,7 @@ export function openPanel(name) {
   layout();
 }
 
-function panelShown() {
+export function panelShown() {
   return $("panel").hidden ? null : $("chat").hidden ? "people" : "chat";
 }
 
@@ -317,17 +346,34 @@ export function wirePanel() {
 
 // ---- chat ----
 
-export function addMessage({ name, text, at, self }) {
+const lines = new WeakMap();
+
+// Shows a message, or how one that is shown has changed.
+export function showMessage(message) {
+  const { name, text, at, self } = message;
+  const known = lines.get(message);
+  if (known) {
+    known.textContent = stateOf(message);
+    return;
+  }
   const time = new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const state = element("span", { className: "message-state", textContent: stateOf(message) });
+  lines.set(message, state);
   addLine(element("div", { className: self ? "message own" : "message" },
     element("p", { className: "message-head" },
       element("span", { className: "message-name", textContent: self ? "You" : name }),
-      element("time", { textContent: time, dateTime: new Date(at).toISOString() })),
+      element("time", { textContent: time, dateTime: new Date(at).toISOString() }), state),
     element("p", { className: "message-text", textContent: text })));
   if (!self && panelShown() !== "chat") {
     unread += 1;
     showUnread();
   }
+}
+
+function stateOf({ self, state, delivered, read }) {
+  if (!self) return "";
+  if (state !== "sent") return state === "failed" ? "Not sent" : "Sending…";
+  return read ? `Read by ${read}` : delivered ? `Received by ${delivered}` : "Sent";
 }
 
 export function addEvent(text) {

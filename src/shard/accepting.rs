@@ -100,7 +100,7 @@ impl<'a> Accept<'a> {
                 RawSockets::on(self.core).disconnect(now, slot, "too-many-connections", 1008);
             }
             ConnStage::EngineIoSocket(_) => self.core.net.close_engineio_socket(now, slot, 1008),
-            ConnStage::Echo(_) | ConnStage::Draining => self.core.net.abort(slot),
+            ConnStage::Echo(_) | ConnStage::Trace | ConnStage::Draining => self.core.net.abort(slot),
         }
     }
 

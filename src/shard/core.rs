@@ -54,6 +54,7 @@ use crate::shard::rooms::{LocalRooms, rooms_of};
 use crate::shard::sessions::EngineIo;
 use crate::shard::socket_counts::SocketCounts;
 use crate::shard::streams::PieceBuffer;
+use crate::shard::trace::Tracer;
 use crate::shard::trimming::Trim;
 
 /// Components of a shard.
@@ -81,6 +82,8 @@ pub(super) struct Core {
     pub(super) trim: Trim,
     pub(super) drain: Option<Box<Drain>>,
     pub(super) metrics: ShardMetrics,
+    /// Traces of frames that admins watch.
+    pub(super) tracer: Tracer,
     pub(super) audit: AuditLog,
     pub(super) access: AccessLog,
     pub(super) stats: Stats,
@@ -145,6 +148,7 @@ impl Core {
             trim: Trim::default(),
             drain: None,
             metrics: ShardMetrics::new(shards, seed, now),
+            tracer: Tracer::default(),
             audit: AuditLog::default(),
             stats: Stats::default(),
             published: Vec::new(),

@@ -149,18 +149,20 @@ impl Draining<'_> {
                 for at in self.core.net.open_sessions() {
                     self.close_session(now, at);
                 }
-                self.close_idle(now, |conn| conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_)));
+                self.close_idle(now, |conn| {
+                    conn.asks == 0 && matches!(conn.stage, ConnStage::Http(_) | ConnStage::Trace)
+                });
             }
         }
     }
 
-    /// Closes the connections without a request. A client that polls needs them.
+    /// Closes the connections without a request, and traces. A client that polls needs the former.
     fn close_unneeded(&mut self, now: Now) {
         let polls = |(_, client): (SessionSlot, &Client)| {
             !client.session.is_over() && !matches!(client.session.route(), SessionRoute::Socket(_))
         };
         if !self.core.net.sessions.list.iter().any(polls) {
-            self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None)));
+            self.close_idle(now, |conn| matches!(conn.stage, ConnStage::Http(None) | ConnStage::Trace));
         }
     }
 

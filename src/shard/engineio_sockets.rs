@@ -9,6 +9,7 @@ use crate::connection::conn::ConnStage;
 use crate::shard::core::Core;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
+use crate::shard::trace::Tracing;
 
 /// Reads the WebSockets of sessions.
 pub(super) struct EngineIoSockets<'a> {
@@ -69,6 +70,9 @@ impl<'a> EngineIoSockets<'a> {
     }
 
     fn frame(&mut self, now: Now, slot: ConnSlot, at: SessionSlot, frame: Frame<'_>) {
+        if self.core.tracer.is_active() {
+            Tracing::on(self.core).incoming(now, slot, &frame);
+        }
         let version = self.core.net.sessions.list[at].session.version();
         let mut scratch = Vec::new();
         let packet = match frame {

@@ -13,6 +13,7 @@ use crate::shard::raw_sockets::RawSockets;
 use crate::shard::recovery::proofs::Proving;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
+use crate::shard::trace::Tracing;
 use crate::shard::trimming::Trimming;
 use crate::shard::waiting::Reading;
 
@@ -51,6 +52,7 @@ impl Shard {
         Proving::on(&mut self.core).send_pings(now);
         EngineIo::on(&mut self.core).flush(now);
         Proving::on(&mut self.core).polls_answered();
+        self.trace(now);
         // Raw members with nothing but one room's run are written first; the others find the run among their segments.
         let Core { rooms, net, options, .. } = &mut self.core;
         let (ending, overflowed) = (&mut net.ending, &mut net.overflowed);
@@ -70,6 +72,7 @@ impl Shard {
             RawSockets::on(&mut self.core).drop_slow_consumer(now, slot);
         }
         // The last message of a connection that was dropped just now.
+        self.trace(now);
         self.write_shares(wire);
         while let Some(slot) = self.core.net.uncorked.pop() {
             self.writable(slot, wire);
@@ -81,6 +84,13 @@ impl Shard {
         // Input that waited is read after the writes, so that its answers belong to the next turn.
         Reading::on(&mut self.core).read_waiting(now);
         Trimming::on(&mut self.core).schedule(now);
+    }
+
+    /// Copies what is about to be written, where a trace is watched.
+    fn trace(&mut self, now: Now) {
+        if self.core.tracer.is_active() {
+            Tracing::on(&mut self.core).outgoing(now);
+        }
     }
 
     /// Writes each connection's share of the turn, or adds it to the connection's backlog.

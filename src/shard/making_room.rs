@@ -175,6 +175,6 @@ fn is_idle(conn: &Conn, net: &Net) -> bool {
                 let peers = |at| net.sessions.list[at].namespaces.peers().next();
                 net.sessions.named(socket.link).is_none_or(|at| peers(at).is_none())
             }
-            ConnStage::WebSocket(_) | ConnStage::Echo(_) => false,
+            ConnStage::WebSocket(_) | ConnStage::Echo(_) | ConnStage::Trace => false,
         }
 }

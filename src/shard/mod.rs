@@ -52,6 +52,7 @@ mod sessions;
 mod socket_counts;
 mod streams;
 mod timers;
+mod trace;
 mod trimming;
 mod waiting;
 
@@ -64,7 +65,7 @@ pub use flush::{Gone, Wire};
 pub use making_room::Vacancy;
 pub use moves::Departure;
 pub use notices::OperatorNotices;
-pub use options::{Allowances, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
+pub use options::{Allowances, Ice, ListenerRoles, Options, ShownSettings, SocketIo, TurnAccess};
 
 use crate::base::handle::ConnSlot;
 use crate::base::limits;

@@ -1,5 +1,6 @@
 //! Settings of a shard: checked once at start and shared by all shards.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::network::Network;
@@ -112,6 +113,41 @@ pub struct Options {
     pub allowances: Allowances,
     /// Notices to the operator, of all shards.
     pub operator_notices: Arc<OperatorNotices>,
+    /// What operators and developers are shown of the settings.
+    pub shown: Arc<ShownSettings>,
+}
+
+/// What operators and developers are shown of the settings.
+#[derive(Clone)]
+pub struct ShownSettings {
+    /// The settings in force with their sources, and what the last reload changed, as JSON.
+    pub settings: String,
+    /// The secret that signs tokens for a server with `--dev`; `None` for others.
+    dev_secret: Option<Box<str>>,
+}
+
+impl ShownSettings {
+    /// The settings as JSON, and the secret of a server with `--dev`.
+    pub fn new(settings: String, dev_secret: Option<&str>) -> Self {
+        Self { settings, dev_secret: dev_secret.map(Into::into) }
+    }
+
+    /// The secret that signs tokens of developers.
+    pub(in crate::shard) fn dev_secret(&self) -> Option<&str> {
+        self.dev_secret.as_deref()
+    }
+}
+
+impl Default for ShownSettings {
+    fn default() -> Self {
+        Self::new(r#"{"settings":[],"changes":[]}"#.to_owned(), None)
+    }
+}
+
+impl fmt::Debug for ShownSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ShownSettings(…)")
+    }
 }
 
 /// Quotas of users and limits on connecting.

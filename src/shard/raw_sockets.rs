@@ -17,6 +17,7 @@ use crate::shard::recovery::proofs::Proving;
 use crate::shard::requests::RequestRef;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
+use crate::shard::trace::Tracing;
 
 /// Reads and closes raw WebSockets.
 pub(super) struct RawSockets<'a> {
@@ -73,6 +74,9 @@ impl<'a> RawSockets<'a> {
 
     fn frame(&mut self, now: Now, slot: ConnSlot, frame: Frame<'_>) {
         self.greet(now, slot);
+        if self.core.tracer.is_active() {
+            Tracing::on(self.core).incoming(now, slot, &frame);
+        }
         match frame {
             Frame::Text(text) => {
                 let (id, outcome) = match raw::decode(text, self.core.options.content_bytes) {

@@ -31,6 +31,7 @@ use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::replies::Replies;
 use crate::shard::revocation::Revoking;
 use crate::shard::sessions::EngineIo;
+use crate::shard::trace::Tracing;
 
 /// Routes inputs and messages.
 pub(super) struct Router<'a> {
@@ -49,7 +50,7 @@ impl Shard {
                 ConnStage::WebSocket(_) => RawSockets::on(&mut self.core).read(now, slot, input),
                 ConnStage::EngineIoSocket(_) => EngineIoSockets::on(&mut self.core).read(now, slot, input),
                 ConnStage::Echo(_) => Conformance::on(&mut self.core).read_echo(now, slot, input),
-                ConnStage::Draining => return,
+                ConnStage::Draining | ConnStage::Trace => return,
             };
             self.core.net.waiting.keep(slot, input, left);
         }
@@ -103,6 +104,9 @@ impl<'a> Router<'a> {
     /// Removes a connection; nothing refers to it any more.
     pub(super) fn remove_connection(&mut self, slot: ConnSlot) {
         tracing::debug!(target: "switchboard::connection", connection = %self.core.net.id_of(slot), "closed");
+        if self.core.tracer.is_active() {
+            Tracing::on(self.core).ended(slot);
+        }
         let Core { net, sockets, channels, .. } = &mut *self.core;
         sockets.closed(slot, net.remotes.address(slot), channels);
         net.outbound.forget(&mut net.conns[slot].queue);
@@ -191,8 +195,7 @@ impl<'a> Router<'a> {
                 }
             }
             ShardMessage::SocketOpened { connection, address, is_new } => {
-                let Core { sockets, channels, .. } = &mut *self.core;
-                sockets.opened_elsewhere((connection, address), is_new, channels);
+                self.core.sockets.opened_elsewhere((connection, address), is_new, &mut self.core.channels);
             }
             ShardMessage::SocketRefused { connection } => {
                 if let Some(slot) = self.core.net.find_conn(connection) {
@@ -221,6 +224,7 @@ impl<'a> Router<'a> {
             ShardMessage::Keys(verifier) => self.core.verifier = verifier,
             ShardMessage::KeysFetched(fetched) => KeyWaiting::on(self.core).fetched(now, fetched),
             ShardMessage::LogFilter(change) => self.core.metrics.log.filters().apply(now, change),
+            ShardMessage::Trace(change) => Tracing::on(self.core).apply(change),
             ShardMessage::Revocation(change) => Revoking::on(self.core).change(now, &change),
             ShardMessage::Drain { window_ms } => Draining::on(self.core).start(now, window_ms),
         }

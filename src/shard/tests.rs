@@ -85,6 +85,7 @@ fn options() -> Options {
         socket_io: SocketIo::default(),
         allowances: Allowances::default(),
         operator_notices: Arc::default(),
+        shown: Arc::default(),
     }
 }
 

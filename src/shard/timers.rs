@@ -175,6 +175,7 @@ impl<'a> Timers<'a> {
             }
             ConnStage::Http(_) => self.core.net.close_idle(slot),
             ConnStage::ProxyHeader(_) | ConnStage::Draining => self.core.net.abort(slot),
+            ConnStage::Trace => self.core.net.half_close(now, slot),
             ConnStage::WebSocket(_) | ConnStage::EngineIoSocket(_) | ConnStage::Echo(_) => {}
         }
     }

@@ -70,7 +70,7 @@ impl<'a> Reading<'a> {
             ConnStage::WebSocket(_) => RawSockets::on(self.core).read(now, slot, bytes),
             ConnStage::EngineIoSocket(_) => EngineIoSockets::on(self.core).read(now, slot, bytes),
             ConnStage::Echo(_) => Conformance::on(self.core).read_echo(now, slot, bytes),
-            ConnStage::ProxyHeader(_) | ConnStage::Http(_) | ConnStage::Draining => 0,
+            ConnStage::ProxyHeader(_) | ConnStage::Http(_) | ConnStage::Trace | ConnStage::Draining => 0,
         }
     }
 

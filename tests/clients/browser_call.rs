@@ -11,6 +11,8 @@ use support::chromium::{Browser, Page};
 use support::client::Client;
 use support::server::{Server, token};
 
+use super::pages::press;
+
 /// How long a page may take for what it must do; a loaded machine decodes its first frame late.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -116,6 +118,15 @@ fn two_pages_connect_a_call() {
     wait_for_chat(&ben, "Milk?");
     assert_eq!(evaluate(&ben, "call.sendChat('<b>No</b>')"), 1);
     wait_for_chat(&ann, "<b>No</b>");
+    // Receipts say who has it, and who has seen it.
+    ann.wait_for("document.getElementById('messages').textContent.includes('Received by 1')", PATIENCE);
+    evaluate(&ben, "document.querySelector('[data-panel=chat]').click()");
+    ann.wait_for("document.getElementById('messages').textContent.includes('Read by 1')", PATIENCE);
+    // Who comes later sees what was said, once, and so does a page that is loaded anew.
+    let cleo = join(&browser, &server.address, "tea", "Cleo");
+    cleo.wait_for("call.messages.map(({ text }) => text).join() === 'Milk?,<b>No</b>'", PATIENCE);
+    cleo.close();
+    ben.wait_for("call.peers().length === 1", PATIENCE);
 
     ann.wait_for("call.peers()[0].mediaState.video === true", PATIENCE);
     evaluate(&ben, "call.setMedia({video: false})");
@@ -299,4 +310,55 @@ fn landing_page_shows_server_health() {
     shows(&second, &format!("{host}: Hello, {guest}!"));
     assert_eq!(page.problems(), [""; 0]);
     assert_eq!(second.problems(), [""; 0]);
+}
+
+#[test]
+fn call_has_keys_raised_hands_views_and_a_choice_of_devices() {
+    let server = Server::start(&["--dev", "--shards", "2"]);
+    let browser = Browser::launch(&[]);
+    let [ann, ben] = ["Ann", "Ben"].map(|name| join(&browser, &server.address, "tea", name));
+    wait_for_pictures(&ann, 1);
+    wait_for_pictures(&ben, 1);
+    let is_raised = |page: &Page, count: usize| {
+        page.wait_for(&format!("document.querySelectorAll('#stage .has-hand').length === {count}"), PATIENCE);
+    };
+    evaluate(&ann, "document.body.focus()");
+    press(&ann, "h");
+    is_raised(&ann, 1);
+    is_raised(&ben, 1);
+    // Who comes later sees it, too.
+    let cleo = join(&browser, &server.address, "tea", "Cleo");
+    is_raised(&cleo, 1);
+    press(&ann, "h");
+    is_raised(&cleo, 0);
+    press(&ann, "m");
+    ben.wait_for("call.peers().some((peer) => peer.displayName === 'Ann' && !peer.mediaState.audio)", PATIENCE);
+    // The keys are letters in the chat.
+    press(&ann, "c");
+    evaluate(&ann, "document.getElementById('chat-text').focus()");
+    ann.call("Input.insertText", json!({ "text": "hm" })).expect("a text");
+    press(&ann, "m");
+    assert_eq!(evaluate(&ann, "call.mediaState.audio"), false);
+    // The large tile is that of who speaks, or the one that is pinned.
+    let large = |page: &Page, count: usize| {
+        page.wait_for(&format!("document.querySelectorAll('#spotlight .tile').length === {count}"), PATIENCE);
+    };
+    evaluate(&ben, "document.body.focus()");
+    press(&ben, "g");
+    large(&ben, 1);
+    press(&ben, "g");
+    large(&ben, 0);
+    evaluate(&ben, "document.querySelector('.tile:not(.tile-self) [data-pin]').focus()");
+    press(&ben, "Enter");
+    large(&ben, 1);
+    // Another camera takes the place of the former one, and pictures go on.
+    evaluate(&ann, "document.getElementById('devices-open').click()");
+    ann.wait_for("document.querySelectorAll('#device-video option').length > 0", PATIENCE);
+    let choose = "(it) => { it.selectedIndex = it.options.length - 1; it.dispatchEvent(new Event('change')); }";
+    evaluate(&ann, &format!("({choose})(document.getElementById('device-video'))"));
+    press(&ann, "Escape");
+    wait_for_more_frames(&ben);
+    for page in [&ann, &ben, &cleo] {
+        assert_eq!(page.problems(), [""; 0]);
+    }
 }

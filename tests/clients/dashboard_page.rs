@@ -1,17 +1,17 @@
 //! The dashboard in Chromium: its figures and actions, by keyboard, in two languages, on small and large screens, without a
 //! fault that axe-core finds.
 
-use std::fs;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use support::chromium::{Browser, Page};
 use support::client::Client;
 use support::http::ask;
-use support::packages::WEB;
+use support::process::wait_until;
 use support::server::{Server, token};
 
 use super::browser_socketio::evaluate;
+use super::pages::{check, press};
 
 /// How long a page may take for what it must do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,17 +32,8 @@ fn open(browser: &Browser, address: &str) -> Page {
         ),
     );
     press(&page, "Enter");
-    page.wait_for("document.querySelectorAll('.scroll > *').length === 4", PATIENCE);
+    page.wait_for("document.querySelectorAll('#settings td').length > 4", PATIENCE);
     page
-}
-
-/// Presses a key where the focus is.
-fn press(page: &Page, key: &str) {
-    let text = if key == "Enter" { "\r" } else { "" };
-    for kind in ["keyDown", "keyUp"] {
-        let event = json!({ "type": kind, "key": key, "code": key, "windowsVirtualKeyCode": 13, "text": text });
-        page.call("Input.dispatchKeyEvent", event).expect("a key");
-    }
 }
 
 /// Uses the button of an action by keyboard, and confirms it with this text.
@@ -91,39 +82,49 @@ fn dashboard_is_accessible_on_each_screen_in_each_language() {
     let mut bob = Client::connect(&server.address, Some(&token("bob", &json!({}))));
     bob.join("tea", "b");
     let page = open(&browser, &server.address);
-    page.call("Page.setBypassCSP", json!({ "enabled": false })).expect("the policy stays");
-    let axe = fs::read_to_string(WEB.join("node_modules/axe-core/axe.min.js")).expect("it is there");
-    page.evaluate(&format!("{axe}; 0")).expect("it runs");
     page.wait_for("document.querySelectorAll('#rooms td, #users td').length > 4", PATIENCE);
-    for language in ["en", "de"] {
-        let choose = "(it) => { it.value = LANGUAGE; it.dispatchEvent(new Event('change')); }"
-            .replace("LANGUAGE", &json!(language).to_string());
-        evaluate(&page, &format!("({choose})(document.getElementById('language'))"));
-        page.wait_for(&format!("document.documentElement.lang === '{language}'"), PATIENCE);
-        for scheme in ["dark", "light"] {
-            // Colours change at once then, not while axe looks at them.
-            let still = json!({ "name": "prefers-reduced-motion", "value": "reduce" });
-            let features = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }, still] });
-            page.call("Emulation.setEmulatedMedia", features).expect("a scheme");
-            for width in [390, 820, 1280] {
-                page.set_viewport(width, 900, width == 390);
-                let at = format!("{language} {scheme} {width}");
-                let found = evaluate(
-                    &page,
-                    "axe.run().then(({ violations }) => violations.map((it) => `${it.id}: ${it.nodes[0].html}`))",
-                );
-                assert_eq!(found, json!([]), "{at}");
-                assert_eq!(
-                    evaluate(&page, "document.documentElement.scrollWidth <= innerWidth"),
-                    Value::Bool(true),
-                    "{at}"
-                );
-                if let Ok(folder) = std::env::var("SWITCHBOARD_SCREENSHOTS") {
-                    page.screenshot(format!("{folder}/dashboard-{language}-{scheme}-{width}.png"));
-                }
-            }
-        }
-    }
+    check(&page, "dashboard", &["en", "de"]);
+    assert_eq!(page.problems(), [""; 0]);
+}
+
+#[test]
+fn dashboard_shows_the_frames_of_a_user_and_the_settings_in_force() {
+    let server = Server::start(&["--dev", "--shards", "2", "--set", "limits.messages_per_minute=0"]);
+    let browser = Browser::launch(&[]);
+    let mut bob = Client::connect(&server.address, Some(&token("bob", &json!({}))));
+    let mut eve = Client::connect(&server.address, Some(&token("eve", &json!({}))));
+    bob.join("tea", "b");
+    eve.join("coffee", "e");
+    let page = open(&browser, &server.address);
+    let shows = |text: &str| format!("document.getElementById('frames').textContent.includes({})", json!(text));
+    evaluate(&page, "document.getElementById('trace-subject').focus()");
+    page.call("Input.insertText", json!({ "text": "bob" })).expect("a text");
+    press(&page, "Enter");
+    page.wait_for("document.getElementById('trace-go').textContent === 'Stop'", PATIENCE);
+    let mut said = 0;
+    wait_until("frames are shown", || {
+        said += 1;
+        eve.send(&json!({ "type": "message", "roomId": "coffee", "event": "secret", "data": said }));
+        bob.send(&json!({ "type": "message", "roomId": "tea", "event": "e", "data": { "said": said } }));
+        evaluate(&page, &shows("\"said\":")) == true
+    });
+    assert_eq!(evaluate(&page, &shows("secret")), false);
+    // While it is paused, what comes is kept and not shown.
+    evaluate(&page, "document.getElementById('trace-pause').focus()");
+    press(&page, "Enter");
+    bob.send(&json!({ "type": "message", "roomId": "tea", "content": "in a pause", "requestId": "pause" }));
+    bob.wait_until(|event| event["requestId"] == "pause");
+    assert_eq!(evaluate(&page, &shows("in a pause")), false);
+    press(&page, "Enter");
+    page.wait_for(&shows("in a pause"), PATIENCE);
+    evaluate(&page, "document.getElementById('trace-filter').focus()");
+    page.call("Input.insertText", json!({ "text": "pause" })).expect("a text");
+    page.wait_for(&format!("{} && !{}", shows("in a pause"), shows("\"said\":")), PATIENCE);
+    evaluate(&page, "document.getElementById('trace-go').focus()");
+    press(&page, "Enter");
+    page.wait_for("document.getElementById('trace-go').textContent === 'Watch'", PATIENCE);
+    let row = "[...document.querySelectorAll('#settings tr')].find((it) => it.textContent.startsWith('shards'))";
+    page.wait_for(&format!("{row}?.textContent.includes('2--shards')"), PATIENCE);
     assert_eq!(page.problems(), [""; 0]);
 }
 

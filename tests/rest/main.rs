@@ -11,4 +11,5 @@ mod openapi;
 mod origins;
 mod rooms;
 mod tokens;
+mod tracing;
 mod users;

@@ -6,7 +6,22 @@ import { Meeting } from "./meeting.mjs";
 
 const [, , library, url, secret] = process.argv;
 const { Switchboard } = await import(library);
-const options = globalThis.WebSocket ? {} : { WebSocket: (await import("ws")).default };
+// A network that lets no WebSocket pass.
+class Blocked {
+  readyState = 0;
+
+  constructor() {
+    setTimeout(() => {
+      this.readyState = 3;
+      this.onclose?.({ code: 1006, reason: "" });
+    });
+  }
+
+  close() {}
+}
+const fallback = process.env.BLOCKED;
+const options = fallback ? { WebSocket: Blocked, fallback: () => import(fallback) }
+  : globalThis.WebSocket ? {} : { WebSocket: (await import("ws")).default };
 globalThis.meeting = new Meeting(Switchboard, url, secret, options);
 for await (const line of createInterface({ input: process.stdin })) {
   console.log(JSON.stringify((await (0, eval)(line)) ?? null));

@@ -91,6 +91,8 @@ export interface Options {
   queueMax?: number;
   /** The WebSocket of platforms without a built-in one. */
   WebSocket?: unknown;
+  /** What loads the transport for networks that let no WebSocket pass; null: none. Default: the server's own. */
+  fallback?: (() => Promise<{ default: unknown }>) | null;
 }
 
 export interface JoinOptions {

@@ -43,6 +43,8 @@ export class Switchboard {
   #attempts = 0;
   #retryAt = 0;
   #isFinal = false;
+  // Whether this attempt is one without a WebSocket.
+  #isFallback;
   #openedAt = 0;
   #heardAt = 0;
   #timers = {};
@@ -55,7 +57,8 @@ export class Switchboard {
     if (address.pathname === "/") address.pathname = "/ws";
     address.searchParams.set("events", "all");
     this.#url = address.href;
-    this.#options = { queueMax: 1_000, ...options };
+    const fallback = new URL("/switchboard-fallback.mjs", address.href.replace("ws", "http"));
+    this.#options = { queueMax: 1_000, fallback: () => import(fallback), ...options };
     this.#key = `switchboard:${options.name ?? address.origin + address.pathname}`;
     try {
       this.#storage = options.storage ?? (options.storage === undefined ? globalThis.sessionStorage : null);
@@ -148,6 +151,7 @@ export class Switchboard {
     } catch {
       // The storage is full: the next page begins anew.
     }
+    this.#wasOpen = true;
     this.drop();
     clearTimeout(this.#timers.retry);
   }
@@ -197,19 +201,23 @@ export class Switchboard {
     return this.#token;
   }
 
-  async #open() {
+  // Makes an attempt: with a WebSocket, or if that did not open, without one.
+  async #open(isFallback) {
     clearTimeout(this.#timers.retry);
+    this.#isFallback = isFallback;
     const attempt = (this.#socket = {});
     this.#enter("connecting");
     let socket;
     try {
       const token = await this.#credentials();
+      const Socket = isFallback ? (await this.#options.fallback()).default : this.#options.WebSocket ?? WebSocket;
       if (attempt !== this.#socket || this.state === "ended") return;
       this.#wasOpen = false;
-      socket = new (this.#options.WebSocket ?? WebSocket)(this.#url, token ? ["bearer", token] : []);
+      socket = new Socket(this.#url, token ? ["bearer", token] : []);
     } catch (error) {
       if (attempt !== this.#socket) return;
-      this.#handlers.emit("error", error);
+      // Without the server there is no fallback either.
+      if (!isFallback) this.#handlers.emit("error", error);
       return this.#wait();
     }
     this.#socket = socket;
@@ -407,7 +415,8 @@ export class Switchboard {
       if (typeof this.#options.token !== "function") return this.#end(reason || "token-expired");
     }
     if (this.#isFinal || FINAL[code]) return this.#end(this.#isFinal || reason || FINAL[code]);
-    this.#wait();
+    if (this.#wasOpen || this.#isFallback || !this.#options.fallback) this.#wait();
+    else this.#open(true);
   }
 
   #wait() {

@@ -79,6 +79,12 @@ impl<'o> Response<'o> {
         self.end(0);
     }
 
+    /// Completes the head of a response whose content lasts until the connection ends (RFC 9112 §6.3).
+    pub fn until_close(self) {
+        let response = self.connection(Connection::Close);
+        response.out.extend_from_slice(b"\r\n");
+    }
+
     fn end(self, length: usize) -> &'o mut Vec<u8> {
         if self.has_content() {
             self.out.extend_from_slice(b"Content-Length: ");

@@ -31,7 +31,7 @@ use serde_json::value::RawValue;
 
 use super::refusal::RestRefusal;
 use super::route::RestCallRoute;
-use super::{RestCall, RestCallKind, apps, backend, batch, log_filters};
+use super::{RestCall, RestCallKind, apps, backend, batch, dev_token, log_filters, trace};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -103,6 +103,9 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::LogFilters => RestCall::LogFilters,
         RestCallKind::SetLogFilter => log_filters::set(fields(text()?)?)?,
         RestCallKind::RemoveLogFilter => RestCall::RemoveLogFilter { filter: named() },
+        RestCallKind::Trace => trace::watch(fields(text()?)?)?,
+        RestCallKind::Settings => RestCall::Settings,
+        RestCallKind::DevToken => RestCall::DevToken(dev_token::wanted(fields(text()?)?)?),
         RestCallKind::ConnectedUsers => {
             RestCall::ConnectedUsers(UsersPage { after: None, limit: limits::USERS_LISTED })
         }

@@ -105,6 +105,12 @@ pub enum RestCallKind {
     SetLogFilter,
     /// `DELETE /api/v1/log-filters/:filterId`.
     RemoveLogFilter,
+    /// `POST /api/v1/trace`.
+    Trace,
+    /// `GET /api/v1/settings`.
+    Settings,
+    /// `POST /dev/token`.
+    DevToken,
     /// `GET /websocket/users/connected`.
     ConnectedUsers,
     /// `GET /websocket/users/:userId/status`.
@@ -145,9 +151,12 @@ impl RestCallKind {
     /// The action of the call, for authorization.
     pub fn action(self) -> Action {
         match self {
-            Self::CreateMeeting | Self::Meeting | Self::CloseMeeting | Self::RemoveUser | Self::Lock => {
-                Action::UseMeetings
-            }
+            Self::CreateMeeting
+            | Self::Meeting
+            | Self::CloseMeeting
+            | Self::RemoveUser
+            | Self::Lock
+            | Self::DevToken => Action::UseMeetings,
             Self::ListMeetings => Action::ListRooms,
             Self::Broadcast => Action::Broadcast,
             Self::PushToUser | Self::PushToUsers | Self::PushToAll | Self::Notify | Self::ConnectedUsers => {
@@ -188,6 +197,8 @@ impl RestCallKind {
             | Self::UnblockAddress
             | Self::BlockedAddresses
             | Self::DeadLetters
+            | Self::Trace
+            | Self::Settings
             | Self::ReplayWebhook => Action::Administer,
             Self::CreateRoom
             | Self::Room
@@ -228,6 +239,7 @@ impl RestCallKind {
             Self::ReplayWebhook => "replay-webhook",
             Self::SetLogFilter => "set-log-filter",
             Self::RemoveLogFilter => "remove-log-filter",
+            Self::Trace => "trace",
             _ => return None,
         })
     }

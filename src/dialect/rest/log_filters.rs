@@ -27,19 +27,27 @@ pub(super) struct LogFilterBody<'a> {
     seconds: Option<&'a RawValue>,
 }
 
-pub(super) fn set(body: LogFilterBody<'_>) -> Result<RestCall, Reject> {
+/// The subjects that fields name.
+pub(super) fn subject_of(
+    connection_id: Option<&RawValue>,
+    user_id: Option<&RawValue>,
+    room_id: Option<&RawValue>,
+) -> Result<Vec<LogSubject>, Reject> {
     let is_id = |text: &String| ConnectionId::parse(text).is_some();
-    let connection = read::<String>("connectionId", body.connection_id, "a connection's id", is_id)?;
+    let connection = read::<String>("connectionId", connection_id, "a connection's id", is_id)?;
     let name = |field, value| read::<Name>(field, value, "an id of 1 to 128 bytes", |name| is_name(name));
+    let connection = connection.and_then(|id| ConnectionId::parse(&id)).map(LogSubject::Connection);
+    let user = name("userId", user_id)?.map(LogSubject::User);
+    let room = name("roomId", room_id)?.map(LogSubject::Room);
+    Ok([connection, user, room].into_iter().flatten().collect())
+}
+
+pub(super) fn set(body: LogFilterBody<'_>) -> Result<RestCall, Reject> {
+    let subjects = subject_of(body.connection_id, body.user_id, body.room_id)?;
     let wanted = format!("a whole number from 1 to {}", limits::LOG_FILTER_MAX_S);
     let seconds = whole("seconds", body.seconds, &wanted, 1..=limits::LOG_FILTER_MAX_S)?;
-    let subject = match (connection, name("userId", body.user_id)?, name("roomId", body.room_id)?) {
-        (Some(id), None, None) => ConnectionId::parse(&id).map(LogSubject::Connection),
-        (None, Some(user), None) => Some(LogSubject::User(user)),
-        (None, None, Some(room)) => Some(LogSubject::Room(room)),
-        _ => None,
-    };
-    let subject = subject.ok_or_else(|| Reject::invalid("Exactly one of connectionId, userId and roomId is needed"))?;
+    let [subject] =
+        subjects.try_into().map_err(|_| Reject::invalid("Exactly one of connectionId, userId and roomId is needed"))?;
     Ok(RestCall::SetLogFilter { subject, seconds: seconds.unwrap_or(limits::LOG_FILTER_S) })
 }
 

@@ -12,6 +12,7 @@ mod apps;
 mod backend;
 mod batch;
 mod decode;
+mod dev_token;
 mod encode;
 mod keys;
 mod kind;
@@ -19,11 +20,13 @@ mod log_filters;
 mod manage;
 mod refusal;
 mod route;
+mod trace;
 
 pub use apps::emit_of_hook as app_emit;
 pub use backend::{AppendedPiece, Publish, PublishTarget, messages_range};
 pub use batch::Batch;
 pub use decode::{decode, page};
+pub use dev_token::{WantedToken, dev_token};
 pub use encode::{RestAnswer, ServerStats, Site, call_page, encode, escaped};
 pub use keys::{MadeKey, NewKey};
 pub use kind::RestCallKind;
@@ -31,6 +34,7 @@ pub use log_filters::{log_filter, log_filters};
 pub use manage::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 pub use refusal::{RestRefusal, refuse, status_of};
 pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
+pub use trace::{masked, names_room, skipped_frames, traced_frame};
 
 use self::decode::distinct;
 use crate::base::Name;
@@ -43,6 +47,7 @@ use crate::domain::history::HistoryRange;
 use crate::domain::log_filter::LogSubject;
 use crate::domain::op::{ProfileChange, UsersPage};
 use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
+use crate::domain::trace::TraceSubject;
 
 /// One REST call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +189,17 @@ pub enum RestCall {
         /// Its id.
         filter: Name,
     },
+    /// Watch the frames of a connection, a user, a room or an address.
+    Trace {
+        /// What is traced.
+        subject: TraceSubject,
+        /// The duration.
+        seconds: u64,
+    },
+    /// Show the settings in force.
+    Settings,
+    /// Make a token for a developer.
+    DevToken(WantedToken),
     /// List the connected users.
     ConnectedUsers(UsersPage),
     /// Show whether a user is connected.
@@ -262,6 +278,9 @@ impl RestCall {
             Self::LogFilters => RestCallKind::LogFilters,
             Self::SetLogFilter { .. } => RestCallKind::SetLogFilter,
             Self::RemoveLogFilter { .. } => RestCallKind::RemoveLogFilter,
+            Self::Trace { .. } => RestCallKind::Trace,
+            Self::Settings => RestCallKind::Settings,
+            Self::DevToken(_) => RestCallKind::DevToken,
             Self::ConnectedUsers(_) => RestCallKind::ConnectedUsers,
             Self::UserStatus { .. } => RestCallKind::UserStatus,
             Self::OwnStatus => RestCallKind::OwnStatus,
@@ -312,6 +331,7 @@ impl RestCall {
             Self::ReplayWebhook(endpoint) => endpoint.to_string(),
             Self::SetLogFilter { subject, .. } => subject.to_string(),
             Self::RemoveLogFilter { filter } => filter.to_string(),
+            Self::Trace { subject, .. } => subject.to_string(),
             Self::DisconnectUser { user } | Self::SetPresence { user, .. } => user.to_string(),
             Self::Revoke(revocation) => revocation.subject.to_string(),
             Self::Unrevoke(subject) => subject.to_string(),

@@ -22,7 +22,6 @@ use crate::connection::http::Http;
 use crate::connection::http::{CONTENT_SECURITY_POLICY, Headers, ListPart, Phase, ReplyForm as Form, RestRequest};
 use crate::dialect::rest::{self, RestCall, RestCallKind, RestRefusal, RestRoute, RestRouteFault, ServerStats, Site};
 use crate::domain::access::Identity;
-use crate::domain::log_filter::LogFilterChange;
 use crate::domain::op::{HostClaim, Op, Reply, RoomOp, UserOp};
 use crate::domain::query::PartialResult;
 use crate::domain::reject::{Code, Reject};
@@ -30,6 +29,7 @@ use crate::pages;
 use crate::shard::audit::{AuditedAction, RefusalCause};
 use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall, host_key};
 use crate::shard::http::heads::{check_protocol, cost_of, list_part};
+use crate::shard::http::operating::Operating;
 use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
 
 /// An answer, before it is written in the form its request wants.
@@ -43,7 +43,7 @@ pub(super) struct Answer {
 const JSON: &str = "application/json; charset=utf-8";
 
 impl Answer {
-    fn json(status: u16, body: Vec<u8>) -> Self {
+    pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
         // Answers are of the moment, and often for their caller only.
         let headers = vec![("Cache-Control", "no-store".to_owned())];
         Self { status, content_type: JSON, body: body.into(), headers }
@@ -156,6 +156,9 @@ impl<'a> RestAnswers<'a> {
             RestRoute::Dashboard(name) => return file(pages::dashboard_file(&name), head),
             RestRoute::ClientBundle(name) => return file(pages::client_bundle(&name), head),
         };
+        if call.kind == RestCallKind::DevToken {
+            self.check_own_page(slot, head)?;
+        }
         let (action, open) = (call.kind.action(), self.core.options.openness);
         let (identity, address) = self.identify(now, slot, head, action.admits_guests(open))?;
         action.check(&identity, open).inspect_err(|reject| {
@@ -181,6 +184,17 @@ impl<'a> RestAnswers<'a> {
             claim: HostClaim { by: identity, key: head.header(HOST_SECRET_HEADER).map(host_key) },
             reply,
         })))
+    }
+
+    /// Refuses pages of other origins, which `--dev` lets connect: they are to get no credentials.
+    fn check_own_page(&self, slot: ConnSlot, head: &RequestHead<'_>) -> Result<(), Reject> {
+        let addressed = self.core.net.addressed(slot, head);
+        let is_own = |origin| self.core.options.origins.is_own_page(origin, &addressed);
+        let is_program = head.header("origin").is_none() && head.header("sec-fetch-site").is_none();
+        match is_program || head.header("origin").is_some_and(is_own) {
+            true => Ok(()),
+            false => Err(Reject::origin_refused()),
+        }
     }
 
     /// `scheme://host` of the server as the sender of a request knows it.
@@ -237,7 +251,7 @@ impl<'a> RestAnswers<'a> {
     fn options_answer(&self, head: &RequestHead<'_>, form: &Form) -> Answer {
         let allow = match head.path() {
             "*" => "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned(),
-            "/ws" => "GET, OPTIONS".to_owned(),
+            "/ws" => "GET, POST, OPTIONS".to_owned(),
             path if self.core.net.application(path).is_some() => "GET, POST, OPTIONS".to_owned(),
             path => match rest::allowed(path) {
                 Some(allow) => allow,
@@ -272,9 +286,13 @@ impl<'a> RestAnswers<'a> {
         }
         let claim = request.claim;
         let caller = self.core.net.id_of(slot);
-        if let Some(outcome) = self.log_filters(now, &call) {
+        if let Some(outcome) = Operating::on(self.core).answer(now, slot, &call) {
             self.audit_call(&call, &claim.by, request.address, outcome.as_ref().map(|_| ()));
-            return self.answer(now, slot, outcome.unwrap_or_else(Answer::from));
+            return match outcome {
+                Ok(Some(answer)) => self.answer(now, slot, answer),
+                Ok(None) => {}
+                Err(reject) => self.answer(now, slot, reject.into()),
+            };
         }
         let requests = match Calls::on(self.core).first_requests(now, &mut call, &claim, caller) {
             Ok(requests) => requests,
@@ -300,32 +318,6 @@ impl<'a> RestAnswers<'a> {
         let first = next.pop().expect("invariant: a call has requests");
         let call = PendingCall { call, by, address: request.address, site: request.site, next, rounds: 0, rooms: None };
         self.send(now, slot, call, first);
-    }
-
-    /// The answer to a call on the filters of the log; `None` for other calls.
-    fn log_filters(&mut self, now: Now, call: &RestCall) -> Option<Result<Answer, Reject>> {
-        let filters = self.core.metrics.log.filters();
-        Some(match call {
-            RestCall::LogFilters => Ok(Answer::json(200, rest::log_filters(filters.list(now)))),
-            RestCall::SetLogFilter { .. } if !tracing::enabled!(tracing::Level::INFO) => {
-                Err(Reject::invalid("The log has no such lines at this level: set log.level to info or debug"))
-            }
-            RestCall::SetLogFilter { subject, seconds } => {
-                let id = ids::random_word(&mut self.core.rng, 8).into();
-                filters.plan(now, id, subject.clone(), *seconds).map(|filter| {
-                    Logging::on(self.core).change(now, LogFilterChange::Set(filter.clone()));
-                    Answer::json(201, rest::log_filter(&filter))
-                })
-            }
-            RestCall::RemoveLogFilter { filter } if filters.list(now).iter().all(|known| known.id != *filter) => {
-                Err(Reject::new(Code::NotFound, "No filter of that id"))
-            }
-            RestCall::RemoveLogFilter { filter } => {
-                Logging::on(self.core).change(now, LogFilterChange::Remove(filter.clone()));
-                Ok(Answer::json(204, Vec::new()))
-            }
-            _ => return None,
-        })
     }
 
     /// Sends the requests of a call, all under one number: each to its owner, or to every owner. Without any, the reply is

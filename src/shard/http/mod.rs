@@ -5,7 +5,9 @@ pub(super) mod calls;
 mod heads;
 mod keys;
 mod managing;
+mod operating;
 pub(super) mod polling;
+mod streams;
 pub(super) mod upgrade;
 
 use crate::base::handle::ConnSlot;
@@ -24,6 +26,7 @@ use crate::shard::waiting::Reading;
 
 use answer::{RestAnswers, Routed};
 use polling::Polling;
+use streams::{Streams, wants_stream};
 use upgrade::Upgrade;
 
 /// The outcome of reading one head.
@@ -83,6 +86,9 @@ impl<'a> HttpRequests<'a> {
                 }
                 Phase::Post { post, body } => {
                     Polling::on(self.core).read_post(now, slot, http, (post, body), &bytes[at..])
+                }
+                Phase::Frames { to, reply, body } => {
+                    Streams::on(self.core).read(now, slot, http, (to, reply, body), &bytes[at..])
                 }
                 Phase::Body { request, body } => self.read_body(now, slot, http, (request, body), &bytes[at..]),
                 Phase::Head if self.core.net.is_owed_much(slot) => {
@@ -189,8 +195,8 @@ impl<'a> HttpRequests<'a> {
         if KeyWaiting::on(self.core).request_must_wait(now, slot, head) {
             return Step::Waits;
         }
-        if head.path() == "/ws" && head.header("upgrade").is_some() {
-            return Upgrade::on(self.core).upgrade(now, slot, head, used);
+        if let Some(step) = self.frames_request(now, slot, head, used) {
+            return step;
         }
         if head.method != "OPTIONS"
             && let Some(application) = self.core.net.application(head.path())
@@ -232,6 +238,18 @@ impl<'a> HttpRequests<'a> {
                 if has_body { Step::Broken } else { Step::Read(used) }
             }
         }
+    }
+
+    /// Serves a request for a WebSocket, or for a stream of frames in place of one.
+    fn frames_request(&mut self, now: Now, slot: ConnSlot, head: &RequestHead<'_>, used: usize) -> Option<Step> {
+        if head.path() != "/ws" {
+            return None;
+        }
+        let is_stream = wants_stream(head);
+        if head.header("upgrade").is_some() || is_stream && head.method == "GET" {
+            return Some(Upgrade::on(self.core).upgrade(now, slot, head, used));
+        }
+        (is_stream && head.method == "POST").then(|| Streams::on(self.core).begin(now, slot, head, used))
     }
 
     /// Refuses requests of blocked addresses, and, on a listener for operators, those for WebSockets and sessions.

@@ -17,6 +17,7 @@ use crate::connection::http::{Http, Phase, Post, ReplyForm as Form};
 use crate::connection::origins::Sender;
 use crate::connection::session::{EngineIoSession, Poll, SessionRequest, read};
 use crate::domain::reject::{Code, Reject};
+use crate::domain::trace::FrameDirection;
 use crate::shard::admission::AdmissionDecision;
 use crate::shard::audit::RefusalCause;
 use crate::shard::conformance::Conformance;
@@ -32,6 +33,7 @@ use crate::shard::recovery::proofs::Proving;
 use crate::shard::router::Router;
 use crate::shard::sessions::EngineIo;
 use crate::shard::sessions::{Application, Found};
+use crate::shard::trace::Tracing;
 
 const TEXT: &str = "text/html";
 
@@ -405,6 +407,9 @@ impl<'a> Polling<'a> {
 
     /// Reads the packets of a payload; whether they make sense.
     fn read_payload(&mut self, now: Now, at: SessionSlot, slot: ConnSlot, body: &[u8], is_octet_stream: bool) -> bool {
+        if self.core.tracer.is_active() {
+            Tracing::on(self.core).polling(now, at, FrameDirection::In, body);
+        }
         let Some(client) = self.core.net.sessions.list.get(at) else { return false };
         let limits = self.core.options.socket_io.sessions.payload;
         let payload = client.session.form(is_octet_stream).and_then(|form| Payload::new(form, body, &limits));
@@ -435,9 +440,14 @@ impl<'a> Polling<'a> {
     ) {
         let Some(conn) = self.core.net.conns.get(slot) else { return };
         if let ConnStage::Http(Some(http)) = &conn.stage
-            && http.link.is_some()
+            && let Some(link) = http.link
             && http.is_answering()
         {
+            if self.core.tracer.is_active()
+                && let Some(at) = self.core.net.sessions.named(link)
+            {
+                Tracing::on(self.core).polling(now, at, FrameDirection::Out, body);
+            }
             let headers = [("Content-Type", content_type), ("Cache-Control", "no-store")];
             RestAnswers::on(self.core).write_answer(now, slot, status, &headers, body);
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::base::handle::ConnSlot;
 use crate::base::ids::{self, is_name};
 use crate::base::limits;
-use crate::base::time::Now;
+use crate::base::time::{Now, http_date};
 use crate::codec::http::{RequestHead, sole_query_value};
 use crate::codec::ws::{self};
 use crate::connection::conn::ConnStage;
@@ -25,6 +25,7 @@ use crate::shard::gate::Gating;
 use crate::shard::http::Step;
 use crate::shard::http::answer::RestAnswers;
 use crate::shard::http::polling::Polling;
+use crate::shard::http::streams::wants_stream;
 use crate::shard::net::accept_key;
 
 /// Upgrades connections to WebSockets.
@@ -91,7 +92,10 @@ impl<'a> Upgrade<'a> {
         head: &RequestHead<'_>,
         address: IpAddr,
     ) -> Result<(), RestRefusal> {
-        let accept = accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?;
+        let accept = match wants_stream(head) {
+            true => None,
+            false => Some(accept_key(head).map_err(|error| RestRefusal::of_status(error.status(), error.text()))?),
+        };
         let sender = self.core.sender(now, slot, head);
         if !sender.is_allowed() {
             return Err(Reject::new(Code::Forbidden, "This origin may not connect").into());
@@ -111,7 +115,16 @@ impl<'a> Upgrade<'a> {
         let protocol = credentials::subprotocol(head, &self.core.options.subprotocols);
         let events = parameter(head, "events")?;
         let notices = events.as_deref().map_or(Ok(self.core.options.notices), Notices::parse).map_err(unknown_event)?;
-        self.core.net.switch_protocols(slot, head, &accept, protocol);
+        match &accept {
+            Some(accept) => self.core.net.switch_protocols(slot, head, accept, protocol),
+            None => {
+                let form = self.core.net.reply_form(slot, head);
+                let date = http_date(now.wall);
+                let segment =
+                    self.core.net.outbound.encode(|out| form.begin_stream(out, &date, "application/octet-stream"));
+                self.core.net.push(slot, segment);
+            }
+        }
         let conn = &mut self.core.net.conns[slot];
         conn.stage = ConnStage::WebSocket(WebSocket::new(now.mono));
         conn.standing = Standing::new(notices);

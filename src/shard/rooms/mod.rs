@@ -417,6 +417,17 @@ impl LocalRooms {
         }
     }
 
+    /// Hands the runs of all rooms to their raw members, as segments.
+    pub(super) fn settle_all_raw(&mut self, conns: &mut Slots<ConnSlot, Conn>, outbound: &mut Outbound) {
+        self.waiting_members = 0;
+        while let Some(at) = self.dirty.last().copied() {
+            self.settle_raw(at, conns, outbound);
+            if self.dirty.last() == Some(&at) {
+                self.dirty.pop();
+            }
+        }
+    }
+
     /// Hands a room's run to its raw members, as segments.
     fn settle_raw(&mut self, at: RoomSlot, conns: &mut Slots<ConnSlot, Conn>, outbound: &mut Outbound) {
         if let Some(room) = self.rooms.at_mut(at.raw())

@@ -84,6 +84,7 @@ pub fn options() -> Options {
         socket_io: SocketIo::default(),
         allowances: Allowances::default(),
         operator_notices: Arc::default(),
+        shown: Arc::default(),
     }
 }
 

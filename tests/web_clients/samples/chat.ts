@@ -11,7 +11,12 @@ interface Shop {
   order: Order;
 }
 
+import StreamSocket from "switchboard-client/fallback";
+
+const alwaysStreams = new Switchboard("https://chat.example", { WebSocket: StreamSocket, fallback: null });
+alwaysStreams.close();
 const client = new Switchboard("https://chat.example", {
+  fallback: () => import("switchboard-client/fallback"),
   token: async () => (await fetch("/token")).text(),
   queueMax: 100,
 });
