@@ -12,6 +12,7 @@ mod emitters;
 mod hooks;
 mod pages;
 mod profiles;
+mod publishing;
 mod recovery;
 mod switchboard_js;
 mod webhooks;
