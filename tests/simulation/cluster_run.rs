@@ -256,8 +256,8 @@ impl ClusterRun {
             attachment: None,
             metadata: None,
         };
-        let (publisher, to, client_message_id, revises) = Default::default();
-        let message = SendMessage { connection, publisher, to, content, client_message_id, revises };
+        let (publisher, to, client_message_id, revises, stream) = Default::default();
+        let message = SendMessage { connection, publisher, to, content, client_message_id, revises, stream };
         self.ask(node, RoomOp::Send(Box::new(message)), Asked::Send { member: at, connection, text });
     }
 
