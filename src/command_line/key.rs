@@ -114,7 +114,7 @@ impl KeyArguments {
     ///
     /// # Errors
     ///
-    /// As [`ServerSettings::load`].
+    /// As `ServerSettings::load`.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
         self.server().settings.load()
     }

@@ -260,6 +260,8 @@ function receive(message) {
     case "room-closed":
       return ended("room-closed", message.reason);
     case "error":
+      // A signal to a participant who left meanwhile.
+      if (message.code === "PEER_NOT_FOUND") return undefined;
       return console.warn(`server: ${message.code} ${message.error}`);
   }
 }

@@ -1,5 +1,5 @@
 //! The keys that verify tokens, as they are kept outside the program: files, which are read at start, and JWKS files again when
-//! they change; and the sets that issuers publish, which [`crate::runtime::fetched_keys`] fetches.
+//! they change; and the sets that issuers publish, which `runtime::fetched_keys` fetches.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

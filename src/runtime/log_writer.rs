@@ -19,7 +19,7 @@ static COUNTERS: Mutex<Vec<ErrorCounter>> = Mutex::new(Vec::new());
 /// How often files of lines were to be opened again.
 static REOPENED: AtomicU64 = AtomicU64::new(0);
 
-/// A file that lines are appended to. After [`reopen_files`] the next line goes to the file that has its name then, so that a
+/// A file that lines are appended to. After `reopen_files` the next line goes to the file that has its name then, so that a
 /// log can be rotated by renaming it.
 #[derive(Debug)]
 pub struct LineFile {
