@@ -14,6 +14,7 @@ for _, field in ipairs(call('HKEYS', streams_key)) do
 end
 if next_at then streams_in = math.max(next_at - now, 0) end
 if not ended then return done('"r":1') end
+touch()
 local n, seq, by = room.number + 1, room.seq + 1, cjson.decode(stream.m)
 -- As a backend does it, so that no member is its sender.
 by.o, by.p, by.d, by.v, by.k = 0, by.w[1], nil, 0, 0
