@@ -180,9 +180,13 @@ pub(super) fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Rej
     }
 }
 
+/// A whole number. `4.0` is one as well as `4`: JSON does not tell integers from other numbers (RFC 8259 §6).
 pub(super) fn whole(field: &str, value: Option<&str>) -> Result<Option<u64>, Reject> {
     let Some(json) = present(value) else { return Ok(None) };
-    json.parse().map(Some).map_err(|_| Reject::invalid(format!("{field} must be a whole number that is not negative")))
+    let is_exact = |float: &f64| float.fract() == 0.0 && (0.0..=limits::SEQ_MAX as f64).contains(float);
+    let float = || json.parse::<f64>().ok().filter(is_exact).map(|float| float as u64);
+    let wrong = || Reject::invalid(format!("{field} must be a whole number that is not negative"));
+    json.parse().ok().or_else(float).ok_or_else(wrong).map(Some)
 }
 
 /// The most messages that a client wants.

@@ -209,6 +209,8 @@ class Peer {
   // Signals of one peer are handled one after another, in the order they came.
   signal(message) {
     this.#turn = this.#turn.then(() => this.#handle(message)).catch((error) => {
+      // The participant has left meanwhile.
+      if (!this.pc || this.pc.signalingState === "closed") return;
       console.warn(`signal from ${this.peerId} was not usable:`, error);
     });
   }
@@ -316,7 +318,7 @@ class Peer {
       await pc.setLocalDescription();
       if (pc === this.pc && pc.localDescription.type === "offer") this.#sendOffer(pc, RESEND_FIRST_MS);
     } catch (error) {
-      console.warn(`no offer to ${this.peerId}:`, error);
+      if (pc.signalingState !== "closed") console.warn(`no offer to ${this.peerId}:`, error);
     } finally {
       if (pc === this.pc) this.#makingOffer = false;
     }

@@ -247,7 +247,7 @@ fn dev_command_prints_everything_needed_to_try() {
     let directory = scratch("dev");
     let mut serving = Serving::start(&directory, &["serve", "--dev", "--listen", "127.0.0.1:0"], &[]);
     let address = serving.address();
-    for page in ["/", "/call"] {
+    for page in ["/", "/call", "/console", "/dashboard"] {
         let line = serving.line();
         assert!(line.ends_with(&format!(" http://{address}{page}")), "{line:?}");
         let (status, head) = get(&address, page, None);
