@@ -1,6 +1,7 @@
 //! Redis by TLS, with certificates of authorities of the test's own, and for users who have to log in.
 
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
@@ -21,15 +22,18 @@ fn start(authority: &CertificateAuthority, options: &[&str]) -> (RedisServer, u1
     (RedisServer::start_with(&[&usual[..], &files, options].concat()), port)
 }
 
-/// A server that uses the Redis at this address, and two people who meet there.
+/// A server that uses the Redis at this address, and two people who meet there, in a room of their own: with another login Redis
+/// can look like another server, which has to hear first what the servers with members in a room know.
 fn meet(url: &str, settings: &[&str]) {
+    static MEETINGS: AtomicUsize = AtomicUsize::new(0);
+    let room = format!("r{}", MEETINGS.fetch_add(1, Ordering::Relaxed));
     let url = format!("redis.url={url}");
     let server = Server::of_shards(1, &[&[url.as_str()], settings].concat());
     let connect = |user: &str| Client::connect(&server.address, Some(&token(user, &json!({}))));
     let (mut ada, mut bob) = (connect("ada"), connect("bob"));
-    ada.join("r", "a");
-    bob.join("r", "b");
-    bob.send(&json!({ "type": "message", "roomId": "r", "content": "hello" }));
+    ada.join(&room, "a");
+    bob.join(&room, "b");
+    bob.send(&json!({ "type": "message", "roomId": room, "content": "hello" }));
     assert_eq!(ada.wait_until(|event| event["type"] == "message")["content"], "hello");
 }
 
