@@ -1,10 +1,12 @@
 //! Calls through the embedded media server: pages in Chromium that change between peer to peer connections and the server.
 
+use std::sync::{Mutex, PoisonError};
+
 use serde_json::json;
 use support::chromium::{Browser, Page};
 use support::server::Server;
 
-use crate::browser_call::{PATIENCE, evaluate, join, wait_for_chat, wait_for_more_frames};
+use crate::browser_call::{PATIENCE, evaluate, wait_for_chat, wait_for_more_frames};
 
 const AUTO: [&str; 7] =
     ["--dev", "--set", "media.mode=auto", "--set", "media.p2p_return_ms=1000", "--set", "media.p2p_max=2"];
@@ -25,6 +27,9 @@ fn wait_for_way(page: &Page, others: usize, via: &str) {
     );
     wait_for_more_frames(page);
 }
+
+/// Held by the test whose pages encode pictures: one call takes all of a small machine.
+static CAMERAS: Mutex<()> = Mutex::new(());
 
 /// A small camera with 15 frames a second: a machine without a graphics card encodes several of them at a time.
 const SMALL_CAMERA: &str = "(() => { const open = MediaDevices.prototype.getUserMedia; \
@@ -153,6 +158,7 @@ fn wait_for_way_beside_old_client(pages: [&Page; 2], old: &Page, via: &str) {
 
 #[test]
 fn pictures_never_stop_while_a_call_changes_its_way_beside_a_client_that_knows_no_media_server() {
+    let _turn = CAMERAS.lock().unwrap_or_else(PoisonError::into_inner);
     let server =
         Server::start(&[&AUTO[..], &["--set", "media.p2p_max=0", "--set", "rooms.joined_have_host=true"]].concat());
     let browser = Browser::launch(&["--use-fake-device-for-media-stream=fps=15"]);
@@ -192,14 +198,14 @@ fn pictures_never_stop_while_a_call_changes_its_way_beside_a_client_that_knows_n
 
 #[test]
 fn third_page_moves_the_call_to_the_media_server_and_its_leaving_moves_it_back() {
+    let _turn = CAMERAS.lock().unwrap_or_else(PoisonError::into_inner);
     let server = Server::start(&AUTO);
-    let browser = Browser::launch(&[]);
-    let ann = join(&browser, &server.address, "tea", "Ann");
-    let ben = join(&browser, &server.address, "tea", "Ben");
+    let browser = Browser::launch(&["--use-fake-device-for-media-stream=fps=15"]);
+    let (ann, ben) = (join_small(&browser, &server, "Ann"), join_small(&browser, &server, "Ben"));
     for page in [&ann, &ben] {
         wait_for_way(page, 1, "p2p");
     }
-    let cleo = join(&browser, &server.address, "tea", "Cleo");
+    let cleo = join_small(&browser, &server, "Cleo");
     for page in [&ann, &ben, &cleo] {
         wait_for_way(page, 2, "sfu");
         // Sound comes as well as pictures.
