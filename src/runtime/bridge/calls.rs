@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use redis::aio::ConnectionLike;
@@ -16,6 +16,7 @@ use redis::{
     from_redis_value,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -72,7 +73,7 @@ pub(super) struct CallLoop {
     /// Number of calls without a reply.
     pub(super) waiting: Arc<AtomicUsize>,
     /// Whether the loop has a connection.
-    pub(super) is_connected: Arc<AtomicBool>,
+    pub(super) is_connected: watch::Sender<bool>,
     pub(super) backoff: Backoff,
 }
 
@@ -136,7 +137,7 @@ impl CallLoop {
             former = identity;
             self.scripts.server = server;
             self.backoff.reset();
-            self.is_connected.store(true, Ordering::Release);
+            self.is_connected.send_replace(true);
             tracing::info!(address = self.address.shown(), "Redis answers");
             let _ = self.events.send(RedisEvent::State(RedisState::Ready));
             let (states, mut changed) = unbounded_channel();
@@ -147,7 +148,7 @@ impl CallLoop {
                 tokio::spawn(watch.run(states));
             }
             let reason = self.serve(&mut connection, &mut pushed, &mut changed).await;
-            self.is_connected.store(false, Ordering::Release);
+            self.is_connected.send_replace(false);
             let Some(reason) = reason else { break };
             tracing::warn!(%reason, "no connection with Redis any more");
             let _ = self.events.send(RedisEvent::State(RedisState::Unreachable));

@@ -2,14 +2,16 @@
 //!
 //! A subscription can be dead although the server looks well: the network dropped it silently, or a failover left it with a
 //! server without publications. So the node publishes [probes](Probes) to itself, and reconnects when one does not arrive.
+//! When calls have a connection again after an outage, operations wait for subscriptions: a connection that was made before
+//! then has to answer at once, and a pause before the next attempt ends.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use redis::{PushInfo, PushKind, RedisResult, Value};
+use redis::{PushInfo, PushKind, RedisError, RedisResult, Value, cmd};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, WeakUnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::message::redis::{Bytes, RedisEvent};
@@ -24,6 +26,9 @@ const CHANNELS_PER_COMMAND: usize = 512;
 
 /// Time between probes.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+
+/// Time for an answer when the other loop has just got one.
+const PROMPT_REPLY: Duration = Duration::from_millis(300);
 
 /// Attempts to subscribe to a channel whose slot has moved, and the pause between them.
 const MOVED_TIMES: u32 = 10;
@@ -44,7 +49,7 @@ pub(super) struct SubscriptionLoop {
     /// Queue of the loop that publishes probes.
     pub(super) tasks: WeakUnboundedSender<CallCommand>,
     /// Whether that loop has a connection.
-    pub(super) is_connected: Arc<AtomicBool>,
+    pub(super) has_calls: watch::Receiver<bool>,
     pub(super) backoff: Backoff,
     pub(super) probes: Probes,
     pub(super) subscribed: BTreeSet<Bytes>,
@@ -55,7 +60,7 @@ impl SubscriptionLoop {
     pub(super) async fn run(mut self) {
         loop {
             let (pushes, mut pushed) = unbounded_channel();
-            match timeout(REPLY_TIMEOUT, RedisConnection::open(&self.address, pushes)).await {
+            match self.open(pushes).await {
                 Ok(Ok(mut connection)) => match self.listen(&mut connection, &mut pushed).await {
                     Some(reason) => tracing::warn!(%reason, "the subscription at Redis is made anew"),
                     None => return,
@@ -68,6 +73,10 @@ impl SubscriptionLoop {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
+                    () = connected(&mut self.has_calls) => {
+                        self.backoff.reset();
+                        break;
+                    }
                     change = self.changes.recv() => match change {
                         Some(change) => drop(self.note(change)),
                         None => return,
@@ -75,6 +84,19 @@ impl SubscriptionLoop {
                 }
             }
         }
+    }
+
+    /// Connects. The time for it is shortened when the other loop has a connection.
+    async fn open(&mut self, pushes: UnboundedSender<PushInfo>) -> Result<RedisResult<RedisConnection>, Elapsed> {
+        let attempt = RedisConnection::open(&self.address, pushes);
+        tokio::pin!(attempt);
+        tokio::select! {
+            biased;
+            outcome = timeout(REPLY_TIMEOUT, &mut attempt) => return outcome,
+            () = connected(&mut self.has_calls) => {}
+        }
+        self.backoff.reset();
+        timeout(PROMPT_REPLY, attempt).await
     }
 
     /// Receives publications until the connection fails, for the returned reason; `None` when the queue is closed.
@@ -127,6 +149,11 @@ impl SubscriptionLoop {
                 () = tokio::time::sleep_until(deadline), if overdue.is_some() => {
                     return Some("what is published does not arrive".to_owned());
                 }
+                () = connected(&mut self.has_calls) => {
+                    if let Err(reason) = ask_promptly(connection).await {
+                        return Some(reason);
+                    }
+                }
                 _ = probes.tick() => {
                     if let Err(error) = self.probe(connection).await {
                         return Some(error.to_string());
@@ -138,7 +165,7 @@ impl SubscriptionLoop {
 
     /// Publishes the probes, if the other loop has a connection.
     async fn probe(&mut self, connection: &mut RedisConnection) -> RedisResult<()> {
-        let Some(tasks) = self.tasks.upgrade().filter(|_| self.is_connected.load(Ordering::Acquire)) else {
+        let Some(tasks) = self.tasks.upgrade().filter(|_| *self.has_calls.borrow()) else {
             return Ok(());
         };
         if let Some(slot_owners) = connection.slot_owners().await? {
@@ -224,6 +251,28 @@ impl SubscriptionLoop {
             _ => {}
         }
         PushEffect::Fine
+    }
+}
+
+/// Waits until the other loop has made a connection.
+async fn connected(has_calls: &mut watch::Receiver<bool>) {
+    while has_calls.changed().await.is_ok() {
+        if *has_calls.borrow_and_update() {
+            return;
+        }
+    }
+    // That loop has ended, and this one is about to.
+    std::future::pending().await
+}
+
+/// Has the server of a connection answer in a short time. Those of a cluster are probed one by one later.
+async fn ask_promptly(connection: &mut RedisConnection) -> Result<(), String> {
+    match connection {
+        RedisConnection::Cluster(_) => Ok(()),
+        RedisConnection::Single(_) => match timeout(PROMPT_REPLY, connection.ask(&cmd("PING"))).await {
+            Ok(answer) => answer.map(drop).map_err(|error: RedisError| error.to_string()),
+            Err(_) => Err("it does not answer".to_owned()),
+        },
     }
 }
 

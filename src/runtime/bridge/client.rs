@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 
 use crate::base::rng::Rng;
 use crate::message::redis::{Bytes, RedisCommand, RedisEvent, Script};
@@ -34,14 +35,14 @@ impl RedisClient {
         let (changes, new_changes) = unbounded_channel();
         let (event_sender, events) = unbounded_channel();
         let waiting: Arc<AtomicUsize> = Arc::default();
-        let is_connected: Arc<AtomicBool> = Arc::default();
+        let (is_connected, has_calls) = watch::channel(false);
         let calls = CallLoop {
             address: address.clone(),
             scripts: LoadedScripts::new(scripts),
             commands: new_tasks,
             events: event_sender.clone(),
             waiting: waiting.clone(),
-            is_connected: is_connected.clone(),
+            is_connected,
             backoff: Backoff::new(Rng::from_seed(seeds[0])),
         };
         let channels = SubscriptionLoop {
@@ -49,7 +50,7 @@ impl RedisClient {
             changes: new_changes,
             events: event_sender,
             tasks: tasks.downgrade(),
-            is_connected,
+            has_calls,
             backoff: Backoff::new(Rng::from_seed(seeds[1])),
             probes: Probes::new(probe),
             subscribed: BTreeSet::new(),
