@@ -232,6 +232,7 @@ end
 -- Ends the epoch: all members leave, and the log belongs to the next epoch.
 local function end_epoch(next_epoch)
   room.epoch, room.socketio_count = next_epoch, 0
+  note_takeover(server(), call('TIME'))
   call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
   call('HDEL', key, 'u', 'w', 'i')
   call('DEL', members_key, peers_key, users_key, user_counts_key, typing_key)
@@ -735,11 +736,13 @@ end
 
 -- Makes the room. A failover can have left a part of an earlier room of this name: it is removed. `by`: the creator.
 local function make(epoch, host, user, guest, made, by)
+  -- No takeover of an earlier room of this name has this number.
+  local generation = string.format('%.0f', tonumber(string.sub(redis.sha1hex(epoch), 1, 6), 16))
   room = {epoch = epoch, seq = 0, number = 0, made = made, private = false, capacity = 0, history = '',
-    keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, generation = '0',
+    keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, generation = generation,
     kept = keeps == 1}
   each('DEL')
   call('HSET', key, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',
-    now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0, 'z', server() .. ':0', 'b', epoch)
+    now, 'c', now, 'h', host, 'hu', user, 'hg', guest, 'o', 0, 'k', 0, 'z', server() .. ':' .. generation, 'b', epoch)
   hook(HOOK_ROOM_CREATED, ',"u":' .. cjson.encode(by))
 end

@@ -194,22 +194,34 @@ impl Rooms {
 
     /// Ends all rooms for the members on this node: Redis does not have them any more.
     pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
-        let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
-        for room in rooms {
+        for room in self.report_all(turn) {
             self.end(turn, &room, LOST);
         }
     }
 
     /// Has the members on this node return to all their rooms: they were removed there, because this node was cut off.
     pub(crate) fn leave_all_behind(&mut self, turn: &mut OwnerTurn<'_>) {
-        let rooms: Vec<Name> = self.subscriptions.keys().cloned().collect();
-        for room in rooms {
+        for room in self.report_all(turn) {
             self.leave_behind(turn, &room);
         }
     }
 
+    /// Reports what this node knows of each room before its members return there: a server that has taken a room over without
+    /// the last events did not wait for this node, which has no members there. Returns the rooms.
+    fn report_all(&mut self, turn: &mut OwnerTurn<'_>) -> Vec<Name> {
+        for (name, room) in self.subscriptions.iter_mut().filter(|(_, room)| room.epoch.is_some()) {
+            request_missed(turn, room, name.clone());
+        }
+        self.subscriptions.keys().cloned().collect()
+    }
+
     /// Ends a room for the members on this node.
     fn end(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reason: &str) {
+        self.close_for_members(turn, name, reason);
+        self.unsubscribe_if_unused(turn, name);
+    }
+
+    fn close_for_members(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, reason: &str) {
         let members = self.drop_members(turn, name, reason == LOST);
         let shards: BTreeSet<u8> = members.iter().map(|member| member.place().shard).collect();
         let event = Event::Closed { room: name.clone(), reason: reason.into() };
@@ -218,7 +230,15 @@ impl Rooms {
         for shard in shards {
             turn.send(shard, ShardMessage::Close { room: name.clone(), packed: packed.clone() });
         }
-        self.unsubscribe_if_unused(turn, name);
+    }
+
+    /// A connection has become a member in this epoch: one that this node still knows has ended, because replies come in the
+    /// order of the calls.
+    pub(super) fn end_former(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, epoch: &str) {
+        let known = self.subscriptions.get(name).and_then(|room| room.epoch.as_deref());
+        if known.is_some_and(|known| known != epoch) {
+            self.close_for_members(turn, name, LOST);
+        }
     }
 
     /// The node cannot follow a room any more, which goes on: the members on this node return to it by new connections.
@@ -229,16 +249,20 @@ impl Rooms {
     }
 
     /// Ends the order of a room on this node, and returns the members. If its messages are lost, so can be the operations whose
-    /// replies wait for their turn.
+    /// replies wait for their turn. A join among them fails: its connection is not among the members yet.
     fn drop_members(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, is_lost: bool) -> Vec<ConnectionId> {
         let mut members = Vec::new();
         if let Some(room) = self.subscriptions.get_mut(name) {
             room.epoch = None;
-            for reply in room.abandon() {
-                let result = if is_lost { Err(Reject::storage_unavailable()) } else { reply.reply };
-                turn.reply(reply.to, result);
-            }
             members.extend(room.members.drain(..).map(|(connection, _)| connection));
+            for reply in room.abandon() {
+                let is_refused = is_lost || reply.joins.is_some();
+                let result = if is_refused { Err(Reject::storage_unavailable()) } else { reply.reply };
+                turn.reply(reply.to, result);
+                if let Some((connection, _)) = reply.joins {
+                    self.depart(turn, name, connection);
+                }
+            }
         }
         members
     }

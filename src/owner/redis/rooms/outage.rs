@@ -104,7 +104,7 @@ impl Rooms {
     }
 
     /// A connection is not a member here, but Redis may have it as one: it is removed there.
-    fn depart(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) {
+    pub(super) fn depart(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, connection: ConnectionId) {
         self.departed.insert((name.clone(), connection));
         turn.after(REPLY_MS, Deadline::WaitingOps);
     }

@@ -170,6 +170,9 @@ impl Rooms {
             self.returning.remove(&(name.clone(), pending.connection()));
         }
         let (joins, leaves) = membership_change(&purpose, &reply);
+        if joins.is_some() {
+            self.end_former(turn, &name, header.epoch);
+        }
         if let (RoomCall::Create(by), Some("in_use_by_another")) = (&purpose, header.refusal) {
             // It was noted as made by this user.
             turn.forget_made(by.clone(), &name);

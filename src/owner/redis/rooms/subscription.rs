@@ -160,6 +160,8 @@ impl RoomSubscription {
         (self.last, self.seq, self.told) = (last, seq, 0);
         self.ahead = self.ahead.split_off(&(last + 1));
         (self.later, self.later_checks) = (Vec::new(), 0);
+        // The answer to a request that is under way is about the former order.
+        self.needs_check |= self.search == GapSearch::Requested;
     }
 
     /// Whether a reply in this epoch comes from another server than the known numbers, so that its numbers can mean other
@@ -168,9 +170,9 @@ impl RoomSubscription {
         self.epoch.as_deref() == Some(epoch) && generation != self.generation
     }
 
-    /// Whether a publication is of the current generation.
+    /// Whether a publication is of the current generation. Events outside of the order are of any.
     pub(super) fn is_of_generation(&self, publication: &RoomPublication) -> bool {
-        self.epoch.is_none() || publication.generation == self.generation
+        self.epoch.is_none() || publication.number == 0 || publication.generation == self.generation
     }
 
     /// Takes a publication of another generation, after which the server is to be asked. One of a later generation is kept
