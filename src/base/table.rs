@@ -101,6 +101,11 @@ impl<T: HasName> Table<T> {
         self.values.is_empty()
     }
 
+    /// Size of the table in memory, in bytes.
+    pub fn table_bytes(&self) -> usize {
+        self.values.capacity() * size_of::<T>() + self.slots.capacity() * (size_of::<u32>() + 1)
+    }
+
     /// The values with their slots, ordered by slot.
     pub fn entries(&self) -> impl Iterator<Item = (u32, &T)> {
         self.values.iter().map(|(slot, value)| (slot as u32, value))

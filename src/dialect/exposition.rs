@@ -108,11 +108,16 @@ fn gauges(out: &mut String, figures: &ServerFigures<'_>) {
         ("sessions", held.sessions),
         ("output", held.output),
         ("recovery", held.recovery),
+        ("backlogs", held.backlogs),
+        ("memberships", held.memberships),
+        ("rooms", held.rooms),
+        ("users", held.users),
         ("allocator-used", allocator.used),
         ("allocator-free", allocator.free),
     ];
-    let help = "Memory by owner: tables of connections and sessions, output of a turn, sessions of departed connections; and \
-                all that the allocator has handed out or holds free.";
+    let help = "Memory by owner: tables of connections and sessions, output of a turn, sessions of departed connections, what \
+                clients have not taken, members, rooms and users; and all that the allocator has handed out or holds \
+                free.";
     labelled(out, ("memory_bytes", "gauge", help), "owner", &mut held.into_iter());
     let mut gauge = |name, help, value: u64| family(out, name, "gauge", help, value);
     gauge("sockets", "TCP connections.", stats.connections as u64);

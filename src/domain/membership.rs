@@ -71,6 +71,11 @@ struct MemberIndex {
 }
 
 impl Members {
+    /// Memory of the list of members.
+    pub(crate) fn bytes(&self) -> usize {
+        self.list.capacity() * size_of::<Member>()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.list.len()
     }

@@ -472,6 +472,10 @@ impl Core {
             sessions: (sessions.list.table_bytes() + sessions.peers.table_bytes()) as u64,
             output: (self.net.outbound.held_bytes() + self.net.cork.capacity()) as u64,
             recovery: self.recovery.departed.bytes() as u64,
+            backlogs: self.net.conns.iter().map(|(_, conn)| conn.queue.backlog_bytes()).sum::<usize>() as u64,
+            memberships: self.rooms.bytes() as u64,
+            rooms: self.owner.room_bytes() as u64,
+            users: self.owner.user_bytes() as u64,
         }
     }
 

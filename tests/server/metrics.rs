@@ -103,7 +103,10 @@ fn counters_are_those_of_a_load_with_known_counts() {
     assert!(more("store_commit_seconds_count") >= 20.0, "{}", more("store_commit_seconds_count"));
     assert!(more("publish_seconds_sum") < 20.0 && more("loop_turn_seconds_count") > 20.0);
     let own: f64 = after.iter().filter(|(name, _)| name.starts_with("memory_bytes{")).map(|(_, bytes)| bytes).sum();
-    assert!(own > 0.0 && after["memory_bytes{owner=\"connections\"}"] > 0.0 && after["uptime_seconds"] >= 0.0);
+    for owner in ["connections", "memberships", "rooms", "users"] {
+        assert!(after[&format!("memory_bytes{{owner=\"{owner}\"}}")] > 0.0, "{owner}");
+    }
+    assert!(own > 0.0 && after["uptime_seconds"] >= 0.0);
     assert_eq!(after[&format!("build_info{{version=\"{}\",shards=\"1\"}}", env!("CARGO_PKG_VERSION"))], 1.0);
 }
 

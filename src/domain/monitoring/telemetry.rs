@@ -34,7 +34,7 @@ pub struct Traffic {
     pub writes: u64,
 }
 
-/// Bytes of memory that a shard holds for its clients, as far as they can be told without looking at each.
+/// Bytes of memory that a shard holds, by what they are for. Those of rooms and users are the structs and lists, without texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldBytes {
     /// Table of connections.
@@ -45,6 +45,14 @@ pub struct HeldBytes {
     pub output: u64,
     /// Sessions of departed connections.
     pub recovery: u64,
+    /// What clients have not taken yet.
+    pub backlogs: u64,
+    /// The shard's lists of members.
+    pub memberships: u64,
+    /// The rooms that the shard owns, with their members and kept messages.
+    pub rooms: u64,
+    /// The users that the shard owns.
+    pub users: u64,
 }
 
 /// See the module.
@@ -121,6 +129,10 @@ impl Telemetry {
         self.held.sessions += other.held.sessions;
         self.held.output += other.held.output;
         self.held.recovery += other.held.recovery;
+        self.held.backlogs += other.held.backlogs;
+        self.held.memberships += other.held.memberships;
+        self.held.rooms += other.held.rooms;
+        self.held.users += other.held.users;
     }
 }
 

@@ -42,6 +42,7 @@ use crate::domain::op::{Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, S
 use crate::domain::query::PartialResult;
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
+use crate::domain::room::Room;
 use crate::domain::user::{too_many_rooms, user_not_found};
 use crate::message::storage::{
     RecentMessage, Restored, StorageCommand, StorageEvent, StorageReply, StorageState, StoredUser, Unavailable,
@@ -116,6 +117,17 @@ impl EmbeddedOwner {
             Op::Connection(..) | Op::Broadcast(_) | Op::Query(_) | Op::App(_) => Err(connection_not_found()),
         };
         turn.reply_at(at, outcome);
+    }
+
+    /// Memory of the rooms: their structs and lists of members.
+    pub fn room_bytes(&self) -> usize {
+        let rooms = &self.rooms.rooms;
+        rooms.table_bytes() + rooms.iter().map(|room| size_of::<Room>() + room.members.bytes()).sum::<usize>()
+    }
+
+    /// Memory of the users.
+    pub fn user_bytes(&self) -> usize {
+        self.users.users.table_bytes()
     }
 
     /// Delivers an event to every connection of a user.

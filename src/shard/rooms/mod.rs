@@ -79,6 +79,12 @@ impl HasName for LocalRoom {
 }
 
 impl LocalRooms {
+    /// Memory of the lists of members.
+    pub(super) fn bytes(&self) -> usize {
+        let lists = self.rooms.iter().map(|room| room.members.capacity() * size_of::<u32>());
+        self.rooms.table_bytes() + lists.sum::<usize>()
+    }
+
     pub(super) fn new(seed: u64) -> Self {
         Self {
             rooms: Table::new(seed),
