@@ -6,6 +6,7 @@ use support::client::Client;
 use support::process::wait_until;
 use support::redis::RedisServer;
 use support::server::{Server, token};
+use support::webhook_receiver::WebhookReceiver;
 
 fn start(settings: &[&str]) -> (RedisServer, Server, Client) {
     let redis = RedisServer::start();
@@ -66,4 +67,49 @@ fn rooms_without_members_are_bounded() {
     assert_eq!(keys(&redis, "*:l"), kept);
     assert_eq!(keys(&redis, "{r1}*"), [""; 0]);
     send(&mut ada, "r0", 2);
+}
+
+/// The room was left this long ago, for its own script and for the list that nodes look at.
+fn age(redis: &RedisServer, room: &str, ms: i64) {
+    redis.ask::<i64>(&format!("HINCRBY switchboard:room:{{{room}}} a -{ms}"));
+    wait_until("it is listed", || {
+        redis.ask::<Option<String>>(&format!("ZSCORE switchboard:nodes:{{all}}:left {room}")).is_some()
+    });
+    redis.ask::<String>(&format!("ZINCRBY switchboard:nodes:{{all}}:left -{ms} {room}"));
+}
+
+#[test]
+fn idle_room_ends_once_with_an_event() {
+    let redis = RedisServer::start();
+    let receiver = WebhookReceiver::start();
+    let url = format!("redis.url={}", redis.url());
+    let servers = [(); 2].map(|()| receiver.start_server("", &["--set", &url, "--set", "rooms.history=false"]));
+    let mut ada = Client::connect(&servers[0].address, Some(&token("ada", &json!({}))));
+    let of_tea = |events: &[Value]| -> Vec<String> {
+        let of_tea = events.iter().filter(|event| event["data"]["roomId"] == "tea");
+        of_tea.map(|event| event["type"].as_str().expect("a type").to_owned()).collect()
+    };
+    let all = ["room.created", "room.occupied", "member.joined", "member.left", "room.vacated", "room.closed"];
+    for round in 1..=2 {
+        ada.join("tea", "a");
+        leave(&mut ada, "tea");
+        age(&redis, "tea", 70_000);
+        let events = receiver.wait_for("its end", |events| of_tea(events).len() >= round * all.len());
+        assert_eq!(of_tea(&events), all.repeat(round));
+        let last = events.iter().rfind(|event| event["type"] == "room.closed").expect("it has ended");
+        assert_eq!(last["data"]["reason"], "idle");
+        assert_eq!(keys(&redis, "{tea}*"), [""; 0]);
+    }
+}
+
+#[test]
+fn room_that_is_used_again_does_not_end() {
+    let (redis, _server, mut ada) = start(&["rooms.history=false"]);
+    ada.join("tea", "a");
+    leave(&mut ada, "tea");
+    let epoch = ada.join("tea", "a")["epoch"].clone();
+    age(&redis, "tea", 70_000);
+    let score = || redis.ask::<Option<String>>("ZSCORE switchboard:nodes:{all}:left tea");
+    wait_until("a node has looked at it", || score().is_none());
+    assert_eq!(ada.join("tea", "a")["epoch"], epoch);
 }

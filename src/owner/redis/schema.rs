@@ -97,6 +97,8 @@ lua_constants! {
     ROOM_CONSTANTS:
     JOINED_ROOM_IDLE_MS = limits::JOINED_ROOM_IDLE_MS;
     MADE_ROOM_IDLE_MS = limits::MADE_ROOM_IDLE_MS;
+    // Nodes have so long to end a room that is idle, and to tell of it.
+    IDLE_MARGIN_MS = 600_000;
     CLOSED_ROOM_MS = limits::CLOSED_ROOM_MS;
     SEQ_MAX = limits::SEQ_MAX;
     SIGNALS_MS = limits::SIGNALS_MS;

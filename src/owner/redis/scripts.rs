@@ -148,6 +148,8 @@ scripts! { ALL:
     PURGE = room "purge";
     /// Removes a room without members.
     DISCARD = room "discard";
+    /// Ends a room that was left, if it is idle.
+    END_IDLE = room "end_idle";
     /// [`crate::domain::op::UserOp::Attach`].
     ATTACH = user "attach";
     /// [`crate::domain::op::UserOp::Detach`].

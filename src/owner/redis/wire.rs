@@ -509,6 +509,9 @@ pub(super) struct ReplyHeader<'a> {
     /// After this many milliseconds an open stream ends unless it gets a piece.
     #[serde(rename = "si", default)]
     pub(super) streams_end_ms: Option<u64>,
+    /// 1 if the room has ended because it was idle.
+    #[serde(rename = "idle", default)]
+    pub(super) is_idle: u8,
     /// 1 if a return has not been done: the answer has the first of the missed messages only.
     #[serde(rename = "more", default)]
     pub(super) is_portion: u8,

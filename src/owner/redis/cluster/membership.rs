@@ -58,6 +58,9 @@ struct RenewReply {
     /// Listed rooms that may not exist any more.
     #[serde(rename = "o", default)]
     overdue_rooms: Vec<Name>,
+    /// Rooms that were left, and whose time without members is over.
+    #[serde(rename = "i", default)]
+    idle_rooms: Vec<Name>,
     /// Rooms without members to remove.
     #[serde(rename = "v", default)]
     excess_rooms: Vec<Name>,
@@ -152,6 +155,7 @@ pub(crate) struct RenewedLease {
     /// Dead nodes to clean up after.
     pub(crate) dead: Vec<u16>,
     overdue_rooms: Vec<Name>,
+    idle_rooms: Vec<Name>,
     excess_rooms: Vec<Name>,
 }
 
@@ -214,16 +218,20 @@ impl NodeMembership {
                     },
                     dead: reply.dead,
                     overdue_rooms: reply.overdue_rooms,
+                    idle_rooms: reply.idle_rooms,
                     excess_rooms: reply.excess_rooms,
                 })
             }
         }
     }
 
-    /// Checks rooms with an expired list entry, removes those beyond the bound, and begins to clean up after dead nodes.
+    /// Checks rooms with an expired list entry, ends idle ones, removes those beyond the bound, and begins to clean up after dead nodes.
     pub(crate) fn clean_up(&mut self, turn: &mut OwnerTurn<'_>, renewed: RenewedLease) {
         for room in renewed.overdue_rooms {
             rooms::check_listed(turn, room);
+        }
+        for room in renewed.idle_rooms {
+            rooms::end_idle(turn, room);
         }
         for room in renewed.excess_rooms {
             rooms::discard(turn, room);

@@ -100,6 +100,11 @@ impl Registry {
         insert_bounded(&mut self.list.left, room.clone());
     }
 
+    /// A room without members is to be looked at again.
+    pub(crate) fn room_rests(&mut self, room: &Name) {
+        insert_bounded(&mut self.list.left, room.clone());
+    }
+
     pub(crate) fn user_entered(&mut self, user: &Name) {
         self.users.enter(user);
     }

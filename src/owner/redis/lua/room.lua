@@ -151,7 +151,8 @@ local function rest()
     if call('COPY', log_key, log_key .. ':-', 'REPLACE') == 1 then call('RENAME', log_key .. ':-', log_key) end
   end
   local ms = idle_ms()
-  if ms > 0 then each('PEXPIRE', ms) else each('PERSIST') end
+  -- A node ends the room before that; see `open`.
+  if ms > 0 then each('PEXPIRE', ms + IDLE_MARGIN_MS) else each('PERSIST') end
 end
 
 -- Adds an event for an audience: "*" and a connection: all members but that one; "@" and a connection; "u" and a user.

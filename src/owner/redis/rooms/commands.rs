@@ -62,6 +62,8 @@ pub(crate) enum RoomCall {
     Purge(u16),
     /// Check of a room whose list entry has expired.
     CheckListed,
+    /// A room that was left is ended if it is idle.
+    EndIdle,
     /// Check of a room that this user has made.
     CheckMade(Name),
 }

@@ -278,6 +278,11 @@ pub(super) fn discard(turn: &mut OwnerTurn<'_>, room: Name) {
     turn.call_room(&scripts::DISCARD, room, None, RoomCall::Done, Vec::new());
 }
 
+/// Ends a room that was left, if it has been idle for too long.
+pub(super) fn end_idle(turn: &mut OwnerTurn<'_>, room: Name) {
+    turn.call_room(&scripts::END_IDLE, room, None, RoomCall::EndIdle, Vec::new());
+}
+
 /// Checks whether a listed room still exists: as an admin, and without its users.
 pub(super) fn check_listed(turn: &mut OwnerTurn<'_>, room: Name) {
     let arguments = vec![text(""), flag(true), text(""), number(0)];

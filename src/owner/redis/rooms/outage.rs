@@ -98,6 +98,7 @@ impl Rooms {
             | RoomCall::Leave(_) => {}
             RoomCall::Close(_) | RoomCall::Typists | RoomCall::History { .. } | RoomCall::Marks(_) => {}
             RoomCall::Describe | RoomCall::Update | RoomCall::Roster | RoomCall::Online | RoomCall::Unread => {}
+            RoomCall::EndIdle => turn.node.registry.room_rests(name),
             RoomCall::Purge(_) | RoomCall::CheckListed | RoomCall::CheckMade(_) => {}
         }
         turn.reply(to, Err(Reject::storage_unavailable()));

@@ -213,7 +213,7 @@ fn reply_to(
     }
 }
 
-/// Logs the beginning and the end of rooms. Redis itself ends those that are idle.
+/// Logs the beginning and the end of rooms.
 fn log_success(room: &Name, purpose: &RoomCall, header: &ReplyHeader<'_>) {
     match purpose {
         RoomCall::Create(_) => tracing::info!(target: ROOM_LOG, room = &**room, "room created"),
@@ -256,6 +256,13 @@ impl Rooms {
             RoomCall::CheckListed => match header.refusal {
                 None => turn.node.registry.enlist(name.clone()),
                 Some(_) => turn.node.registry.delist(name.clone()),
+            },
+            RoomCall::EndIdle => match header.refusal {
+                None if header.is_idle == 1 => {
+                    tracing::info!(target: ROOM_LOG, room = &**name, reason = "idle", "room ended");
+                }
+                Some("unsettled") => turn.node.registry.room_rests(name),
+                _ => {}
             },
             RoomCall::CheckMade(user) => {
                 if matches!(header.refusal, Some("room_not_found" | "room_closed")) {
@@ -312,7 +319,7 @@ fn decode(room: &Name, purpose: &mut RoomCall, text: &[u8], epoch: &str, most: u
     Ok(match purpose {
         RoomCall::Done | RoomCall::Lose(_) | RoomCall::Signal | RoomCall::Vanish(_) | RoomCall::Close(_) => Reply::Done,
         RoomCall::Since | RoomCall::Online | RoomCall::Purge(_) => Reply::Done,
-        RoomCall::CheckListed | RoomCall::CheckMade(_) => Reply::Done,
+        RoomCall::CheckListed | RoomCall::CheckMade(_) | RoomCall::EndIdle => Reply::Done,
         RoomCall::Create(_) | RoomCall::Update => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, 0))),
         RoomCall::Describe => Reply::Room(Box::new(read::<WireRoomView>(text)?.into_view(room, most))),
         RoomCall::Join(connection) => {

@@ -30,7 +30,16 @@ end
 local dead = table.concat(call('ZRANGEBYSCORE', key, '-inf', '(' .. at), ',')
 local first = call('ZRANGEBYSCORE', key, at, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local first_ends = ',"e":' .. string.format('%.0f', tonumber(first[2]) - at)
-call('ZREMRANGEBYSCORE', key .. ':left', '-inf', '(' .. at)
+-- Rooms without members whose time is over: this node ends them.
+local ended = {}
+local function take_ended(list, before)
+  local names = call('ZRANGEBYSCORE', list, '-inf', '(' .. string.format('%.0f', before), 'LIMIT', 0, OVERDUE_ROOMS_MAX)
+  for _, room in ipairs(names) do
+    call('ZREM', list, room)
+    ended[#ended + 1] = cjson.encode(room)
+  end
+end
+take_ended(key .. ':left', at)
 local over = call('ZRANGEBYSCORE', key .. ':made', '-inf', '(' .. at, 'LIMIT', 0, OVERDUE_ROOMS_MAX)
 for place, room in ipairs(over) do
   -- If this node does not check the room, another one does later.
@@ -39,13 +48,11 @@ for place, room in ipairs(over) do
 end
 -- Rooms that have rested longest, beyond their number. Some of them can have members again.
 local resting, beyond = key .. ':resting', {}
-if keep_ms > 0 then
-  call('ZREMRANGEBYSCORE', resting, '-inf', '(' .. string.format('%.0f', at - math.max(keep_ms, JOINED_ROOM_IDLE_MS)))
-end
+if keep_ms > 0 then take_ended(resting, at - math.max(keep_ms, JOINED_ROOM_IDLE_MS)) end
 local excess = resting_max > 0 and call('ZCARD', resting) - resting_max or 0
 if excess > 0 then
   local popped = call('ZPOPMIN', resting, math.min(excess, OVERDUE_ROOMS_MAX))
   for place = 1, #popped, 2 do beyond[#beyond + 1] = cjson.encode(popped[place]) end
 end
 return '{"k":' .. standing .. ',"u":' .. others .. first_ends .. ',"l":[' .. table.concat(live, ',') ..
-  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. '],"v":[' .. table.concat(beyond, ',') .. ']}'
+  '],"d":[' .. dead .. '],"o":[' .. table.concat(over, ',') .. '],"i":[' .. table.concat(ended, ',') .. '],"v":[' .. table.concat(beyond, ',') .. ']}'
