@@ -175,7 +175,13 @@ fn converge_after(cut: impl Fn(&FaultProxy)) {
     let [own, other] = [proxy.url(), redis.url()].map(|url| {
         Server::of_shards(
             2,
-            &[&format!("redis.url={url}"), "recovery.window_ms=120000", "limits.messages_per_minute=0"],
+            // The clients answer no pings while the server is cut off.
+            &[
+                &format!("redis.url={url}"),
+                "recovery.window_ms=120000",
+                "limits.messages_per_minute=0",
+                "heartbeat.interval_ms=60000",
+            ],
         )
     });
     let (mut ada, mut bo) = (Listener::join(&own), connect(&other, "bo"));

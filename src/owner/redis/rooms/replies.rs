@@ -149,15 +149,7 @@ impl Rooms {
                 return None;
             }
         };
-        schedule_counts(turn, &name, header.due_counts);
-        if let Some(ms) = header.mode_returns_ms {
-            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::ReturnMode));
-        }
-        if let Some(ms) = header.streams_end_ms
-            && self.streaming.insert(name.clone())
-        {
-            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::EndStreams));
-        }
+        self.schedule(turn, &name, &header);
         let mut purpose = self.handled_apart(turn, to, &name, purpose, (&header, &text))?;
         let online = if matches!(purpose, RoomCall::Online) { online::users(&name, &text) } else { None };
         if self.is_superseded(turn, &name, &header) {
@@ -242,6 +234,19 @@ fn note_success(turn: &mut OwnerTurn<'_>, name: &Name, purpose: &RoomCall) {
 }
 
 impl Rooms {
+    /// Schedules what is due later, by an answer.
+    fn schedule(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, header: &ReplyHeader<'_>) {
+        schedule_counts(turn, name, header.due_counts);
+        if let Some(ms) = header.mode_returns_ms {
+            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::ReturnMode));
+        }
+        if let Some(ms) = header.streams_end_ms
+            && self.streaming.insert(name.clone())
+        {
+            turn.after(ms, Deadline::Room(name.clone(), RoomDeadline::EndStreams));
+        }
+    }
+
     /// Handles an answer that is no reply to an operation; the purpose of any other.
     fn handled_apart(
         &mut self,
