@@ -181,6 +181,7 @@ fn converge_after(cut: impl Fn(&FaultProxy)) {
                 "recovery.window_ms=120000",
                 "limits.messages_per_minute=0",
                 "heartbeat.interval_ms=60000",
+                "heartbeat.timeout_ms=60000",
             ],
         )
     });
