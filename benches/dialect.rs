@@ -92,7 +92,7 @@ fn events() -> Vec<(&'static str, Event)> {
         ("room-joined, 500 peers", Event::Joined(Box::new(joined(500)))),
         ("room-left", Event::Left { room: room(), cause: LeaveCause::Left }),
         ("disconnect from a room", Event::Left { room: room(), cause: LeaveCause::Replaced }),
-        ("peer-joined", Event::PeerJoined { room: room(), peer: peer(1), is_first: true }),
+        ("peer-joined", Event::PeerJoined { room: room(), peer: Box::new(peer(1)), is_first: true }),
         (
             "peer-left",
             Event::PeerLeft { room: room(), peer: PeerName::Own(connection(1)), identity: alice(), is_last: true },

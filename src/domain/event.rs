@@ -28,7 +28,7 @@ pub enum Event {
         /// The room.
         room: Name,
         /// The new member.
-        peer: PeerView,
+        peer: Box<PeerView>,
         /// Whether no other member is of the same user. Always set without Socket.IO members, which alone need it.
         is_first: bool,
     },
@@ -475,6 +475,8 @@ impl RevisionKind {
 pub struct Direct {
     /// Whether a backend pushed it. A client's message is for one user, and stored until it is delivered.
     pub is_pushed: bool,
+    /// The connection that does not receive it, by the id that its client knows.
+    pub except: Option<ConnectionId>,
     /// Its id, a UUIDv7.
     pub id: Uuid,
     /// The sender.

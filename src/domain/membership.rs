@@ -378,6 +378,7 @@ impl Room {
             self.uncounted = true;
         } else {
             let is_first = self.members.is_alone(connection, peer.identity.user());
+            let peer = Box::new(peer);
             context.tell_members(Some(connection), Event::PeerJoined { room: self.id.clone(), peer, is_first });
             self.is_online_news = self.members.has_peers();
         }

@@ -40,7 +40,7 @@ pub enum Op {
     /// On a user.
     User(Name, UserOp),
     /// On the recoverable session of a connection.
-    Session(ConnectionId, SessionOp),
+    Session(ConnectionId, Box<SessionOp>),
     /// Lists all rooms of one owner.
     Rooms,
     /// Lists the connected users of one owner.
@@ -133,7 +133,7 @@ pub enum Reply {
     /// The connection is attached; this device description was registered for it before.
     Claimed(Box<str>),
     /// A user's presence.
-    Presence(PresenceView),
+    Presence(Box<PresenceView>),
     /// Connected users of one owner.
     Users(UsersView),
     /// The reach of a message.

@@ -62,7 +62,7 @@ impl User {
                 let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();
                 Ok(Reply::Pushed(PushResult { reached: self.connections.len(), offline }))
             }
-            UserOp::Describe { by } => Ok(Reply::Presence(self.view(&by, context.now))),
+            UserOp::Describe { by } => Ok(Reply::Presence(Box::new(self.view(&by, context.now)))),
             // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. }
             | UserOp::SpendRestQuota { .. }

@@ -326,7 +326,7 @@ impl<'a> Commands<'a> {
                 let by = self.core.net.identity(peer)?;
                 let user = name(user);
                 let then = OnReply::Sent { is_to_user: true, target: user.clone() };
-                return Ok((then, Op::User(user, UserOp::Send { by, content })));
+                return Ok((then, Op::User(user, UserOp::Send { by, content: Box::new(content) })));
             }
         };
         let (room, members) = self.core.rooms.name_and_members(&room);

@@ -114,6 +114,7 @@ impl<'a> Peers<'a> {
             return;
         };
         match event {
+            Event::Direct(direct) if self.is_excepted(peer, direct) => return,
             Event::Joined(joined) => return self.add_member(now, peer, RequestRef::of_no_request(peer), joined),
             Event::Left { room, .. } => self.leave_room(now, peer, room),
             other if other.room().is_some() => self.core.settle_for(peer),
@@ -434,10 +435,26 @@ impl<'a> Peers<'a> {
         })
     }
 
+    /// The connection whose client has kept the id of its first connection: as a Socket.IO client, or by its peer id in a room.
+    pub(super) fn shown_as(&self, id: ConnectionId) -> Option<ConnectionId> {
+        let Core { net, recovery, .. } = &*self.core;
+        let known = net.sessions.peers.iter().map(|(slot, _)| slot).find(|slot| {
+            recovery.returns.has_line(*slot) && self.core.shown_id(*slot) == id && net.is_listening((*slot).into())
+        });
+        known.map(PeerKey::from).or_else(|| recovery.peer_named(&id.to_string())).map(|peer| net.id_of(peer))
+    }
+
+    /// Whether a direct message is not for a peer.
+    fn is_excepted(&self, peer: PeerKey, direct: &Direct) -> bool {
+        direct.except.is_some_and(|except| except == self.core.net.id_of(peer) || except == self.core.shown_id(peer))
+    }
+
     /// Sends a message to every peer of this shard.
     pub(super) fn broadcast(&mut self, now: Now, direct: Arc<Direct>) -> Reply {
+        let excepted = direct.except.map(|id| self.shown_as(id).unwrap_or(id));
         let event = Event::Direct(direct);
         let encoded = EncodedEvent::new(&event, now, &mut Vec::new()).and_for_peers(&event, now);
+        let excepted = excepted.and_then(|id| self.core.net.find_peer(id));
         let net = &mut self.core.net;
         let segment = net.outbound.encode(|out| out.extend_from_slice(&encoded.raw));
         let mut reached = 0;
@@ -447,12 +464,15 @@ impl<'a> Peers<'a> {
                 let segment: Segment =
                     net.outbound.encode(|out| out.extend_from_slice(encodings.frames(dialect, None)));
                 reached += sessions.len();
-                sessions.into_iter().for_each(|(_, at)| net.deliver(at, segment));
+                let others = sessions.into_iter().filter(|(slot, _)| excepted != Some(PeerKey::from(*slot)));
+                others.for_each(|(_, at)| net.deliver(at, segment));
             }
         }
         for (slot, conn) in net.conns.iter_mut() {
             if conn.is_listening() && conn.standing.state() != HandshakeState::New {
-                net.outbound.push(slot.raw(), &mut conn.queue, segment);
+                if excepted != Some(PeerKey::from(slot)) {
+                    net.outbound.push(slot.raw(), &mut conn.queue, segment);
+                }
                 reached += 1;
             }
         }

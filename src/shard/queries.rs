@@ -7,7 +7,6 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::handle::{PeerKey, SocketIoSlot};
-use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::Conn;
@@ -281,9 +280,9 @@ impl<'a> Queries<'a> {
                 match view.newest.filter(|_| may_see) {
                     Some(newest) => {
                         let op = Op::Connection(newest, ConnectionOp::Describe);
-                        return Ok(NextStep::Request(Subject::PresenceOf(Box::new(view)), op));
+                        return Ok(NextStep::Request(Subject::PresenceOf(view), op));
                     }
-                    None => QueryResult::Presence { view: Box::new(view), private: may_see.then_some(None) },
+                    None => QueryResult::Presence { view, private: may_see.then_some(None) },
                 }
             }
             (Subject::PresenceOf(view), Reply::Described(mut list)) => {
@@ -351,21 +350,12 @@ impl<'a> Queries<'a> {
             Query::PresenceStats => PartialResult::PresenceStats(PresenceStats::default()),
             Query::SessionStats => PartialResult::SessionStats(self.session_stats(now)),
             Query::LastMessages(rooms) => PartialResult::LastMessages(self.core.owner.last_messages(rooms)),
-            Query::Shown(id) => PartialResult::Shown(self.shown_as(*id)),
+            Query::Shown(id) => PartialResult::Shown(Peers::on(self.core).shown_as(*id)),
             Query::Incidents(filter) => PartialResult::Incidents(self.core.metrics.incidents(filter)),
             Query::Overview => PartialResult::Overview(Box::new(self.core.metrics.overview())),
             Query::Totals => PartialResult::Totals(Box::new(Metering::on(self.core).own_totals(now))),
             Query::BlockedAddresses => PartialResult::Blocked(self.core.admission.blocked(now)),
         }
-    }
-
-    /// The connection whose client has kept the id of its first connection: as a Socket.IO client, or by its peer id in a room.
-    fn shown_as(&self, id: ConnectionId) -> Option<ConnectionId> {
-        let Core { net, recovery, .. } = &*self.core;
-        let known = net.sessions.peers.iter().map(|(slot, _)| slot).find(|slot| {
-            recovery.returns.has_line(*slot) && self.core.shown_id(*slot) == id && net.is_listening((*slot).into())
-        });
-        known.map(PeerKey::from).or_else(|| recovery.peer_named(&id.to_string())).map(|peer| net.id_of(peer))
     }
 
     /// Counters of the sessions that may be recovered. Messages that a lost one misses stay in their rooms' logs.

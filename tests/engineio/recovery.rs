@@ -304,21 +304,49 @@ fn recovered_client_is_left_out_of_publications_under_the_id_it_has_kept() {
     for servers in [one(), two()] {
         let (mut socket, id) = recover(&servers, "bob");
         for (number, caller) in servers.iter().enumerate() {
-            for (data, exclude) in [("unseen", Some(&id)), ("seen", None)] {
-                let body = json!({ "rooms": ["tea"], "data": format!("{data} {number}"), "exclude": exclude });
-                let mut body = body.as_object().expect("an object").clone();
-                body.retain(|_, value| !value.is_null());
-                let body = Value::from(body).to_string();
-                let answer = ask(&caller.address, "POST", "/api/v1/publish", &[&line], Some(&body));
-                assert_eq!(answer.status, 200, "{}", answer.text());
-            }
-            let packet = loop {
-                let packet = socket.next();
-                if packet.contains("seen") {
-                    break packet;
+            for target in [json!({ "rooms": ["tea"] }), json!({ "users": ["bob"] }), json!({ "all": true })] {
+                for (data, exclude) in [("unseen", Some(&id)), ("seen", None)] {
+                    let mut body = target.clone();
+                    body["data"] = json!(format!("{data} {number}"));
+                    if let Some(exclude) = exclude {
+                        body["exclude"] = json!(exclude);
+                    }
+                    let answer = ask(&caller.address, "POST", "/api/v1/publish", &[&line], Some(&body.to_string()));
+                    assert_eq!(answer.status, 200, "{}", answer.text());
                 }
-            };
-            assert!(packet.contains(&format!("\"seen {number}\"")), "{packet}");
+                let packet = loop {
+                    let packet = socket.next();
+                    if packet.contains("seen") {
+                        break packet;
+                    }
+                };
+                assert!(packet.contains(&format!("\"seen {number}\"")), "{target} {packet}");
+            }
+        }
+    }
+}
+
+#[test]
+fn recovered_client_gets_a_device_under_the_id_it_has_kept() {
+    let redis = RedisServer::start();
+    let url = format!("--set=redis.url={}", redis.url());
+    let grace = "--set=presence.grace_ms=60000";
+    let one = || vec![server(&[grace])];
+    let two = || vec![server(&[grace, &url]), server(&[grace, &url])];
+    let root = bearer(&token("root", &json!({ "role": "admin" })));
+    for servers in [one(), two()] {
+        for (number, caller) in servers.iter().enumerate() {
+            let user = format!("bob-{number}");
+            let (_socket, id) = recover(&servers, &user);
+            let device = json!({ "tab": number });
+            let body = json!({ "userId": user, "socketId": id, "deviceInfo": device }).to_string();
+            let answer = ask(&caller.address, "POST", "/connections", &[&root], Some(&body));
+            assert_eq!((answer.status, &answer.json()["status"]), (201, &json!("connected")), "{}", answer.text());
+            let listed = ask(&caller.address, "GET", &format!("/connections/{user}"), &[&root], None).json();
+            assert_eq!(listed["connections"][0]["deviceInfo"], device, "{listed}");
+            let body = json!({ "userId": "eve", "socketId": id, "deviceInfo": device }).to_string();
+            let answer = ask(&caller.address, "POST", "/connections", &[&root], Some(&body));
+            assert_eq!(answer.json()["status"], "pending", "of another user: {}", answer.text());
         }
     }
 }

@@ -218,7 +218,7 @@ impl Both {
         let last_seen = self.pick(&[None, Some(at - number % 10_000), Some(at + number % 10_000)]);
         let op = || match kind {
             0 => UserOp::SetStatus { status, last_seen, by: own },
-            1 => UserOp::Send { by: by.clone(), content: content(&number.to_string()) },
+            1 => UserOp::Send { by: by.clone(), content: Box::new(content(&number.to_string())) },
             2 => {
                 let id = Uuid::from_u128(number.into());
                 let direct = Direct {
@@ -285,7 +285,7 @@ impl Both {
             2 | 3 => SessionOp::Take { token, by: by.clone() },
             _ => SessionOp::Delete { token },
         };
-        let op = || Op::Session(id(0, connection), op());
+        let op = || Op::Session(id(0, connection), Box::new(op()));
         (self.below(NODES as u64) as usize, op(), op())
     }
 

@@ -184,7 +184,8 @@ fn missed_direct_message_is_delivered_after_resubscribing() {
     world.attach(0, "ann", 2).expect("they come");
     world.send(1, "ann", "heard").expect("it is kept");
     let mut out = Vec::new();
-    let op = Op::User("ann".into(), UserOp::Send { by: who("bob"), content: crate::world::content("missed") });
+    let op =
+        Op::User("ann".into(), UserOp::Send { by: who("bob"), content: Box::new(crate::world::content("missed")) });
     world.nodes[1].ask(world.now, Requester { shard: 0, ask: 1 }, op, &mut out);
     world.nodes[1].settle(world.now, &mut out);
     assert_eq!(world.nodes[0].miss_published(), 1);

@@ -23,7 +23,7 @@ fn code(reply: Result<Reply, Reject>) -> Code {
 
 fn look(world: &mut World, at: usize, user: &str, by: &str) -> PresenceView {
     match world.user(at, user, UserOp::Describe { by: who(by) }) {
-        Ok(Reply::Presence(view)) => view,
+        Ok(Reply::Presence(view)) => *view,
         other => panic!("{other:?}"),
     }
 }

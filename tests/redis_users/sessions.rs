@@ -33,7 +33,7 @@ fn session(expires_at: Option<u64>, seq: u64) -> Session {
 }
 
 fn keep(world: &mut World, session: Session) {
-    let kept = world.ask(0, Op::Session(id(0, 1), SessionOp::Save(Box::new(session))));
+    let kept = world.ask(0, Op::Session(id(0, 1), Box::new(SessionOp::Save(Box::new(session)))));
     assert!(matches!(kept, Ok(Reply::Done)), "{kept:?}");
 }
 
@@ -42,7 +42,7 @@ fn take(world: &mut World, at: usize, token: TokenHash) -> Option<Session> {
 }
 
 fn take_by(world: &mut World, at: usize, token: TokenHash, by: &Identity) -> Option<Session> {
-    match world.ask(at, Op::Session(id(0, 1), SessionOp::Take { token, by: by.clone() })) {
+    match world.ask(at, Op::Session(id(0, 1), Box::new(SessionOp::Take { token, by: by.clone() }))) {
         Ok(Reply::Session(session)) => session.map(|session| *session),
         other => panic!("{other:?}"),
     }
@@ -102,7 +102,7 @@ fn session_expires() {
 fn deleted_session_cannot_be_taken() {
     let mut world = World::new(2, rules());
     keep(&mut world, session(None, 1));
-    let dropped = world.ask(1, Op::Session(id(0, 1), SessionOp::Delete { token: TOKEN }));
+    let dropped = world.ask(1, Op::Session(id(0, 1), Box::new(SessionOp::Delete { token: TOKEN })));
     assert!(matches!(dropped, Ok(Reply::Done)));
     keep(&mut world, session(None, 1));
     assert_eq!(take(&mut world, 1, TOKEN), None);

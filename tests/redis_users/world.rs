@@ -271,7 +271,7 @@ impl World {
 
     /// A user is sent a message.
     pub(crate) fn send(&mut self, at: usize, user: &str, text: &str) -> Result<Reply, Reject> {
-        self.user(at, user, UserOp::Send { by: who("bob"), content: content(text) })
+        self.user(at, user, UserOp::Send { by: who("bob"), content: Box::new(content(text)) })
     }
 
     /// A connection has what was handed to it.

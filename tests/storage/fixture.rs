@@ -332,7 +332,7 @@ pub(crate) fn direct(number: u128, at: u64) -> Direct {
         attachment: None,
         metadata: Some("[]".into()),
     };
-    Direct { is_pushed: false, id: Uuid::from_u128(number), sender: person("ann"), content, at }
+    Direct { is_pushed: false, except: None, id: Uuid::from_u128(number), sender: person("ann"), content, at }
 }
 
 pub(crate) fn session(token: u8, user: &str, expires_at: Option<u64>) -> Session {

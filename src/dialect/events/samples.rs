@@ -129,7 +129,14 @@ pub(crate) fn rich() -> Content {
 /// A message to a user; `body` is JSON.
 pub(crate) fn direct(kind: Option<&str>, body: &str) -> Event {
     let content = Content { body: body.into(), event: None, kind: kind.map(Into::into), ..hello() };
-    Event::Direct(Arc::new(Direct { is_pushed: true, id: MESSAGE, sender: user(), content, at: NOW.wall }))
+    Event::Direct(Arc::new(Direct {
+        is_pushed: true,
+        except: None,
+        id: MESSAGE,
+        sender: user(),
+        content,
+        at: NOW.wall,
+    }))
 }
 
 pub(crate) fn presence(status: Status) -> Event {
@@ -170,7 +177,7 @@ pub(crate) fn all() -> Vec<Event> {
     vec![
         Event::Joined(Box::new(joined())),
         left(LeaveCause::Left),
-        Event::PeerJoined { room: room(), peer: peer(), is_first: true },
+        Event::PeerJoined { room: room(), peer: Box::new(peer()), is_first: true },
         Event::PeerLeft { room: room(), peer: peer().name, identity: user(), is_last: true },
         Event::Stats { room: room(), participant_count: 501 },
         Event::Online { room: room(), online_count: 3, users: None },

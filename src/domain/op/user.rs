@@ -51,7 +51,7 @@ pub enum UserOp {
         /// The sender.
         by: Identity,
         /// The content.
-        content: Content,
+        content: Box<Content>,
     },
     /// Delivers a message to the user's connections, and counts them.
     Push {

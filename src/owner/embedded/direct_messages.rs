@@ -470,5 +470,12 @@ fn has_room_beside(turn: &Turn<'_>, waiting: u64, content: &Content) -> bool {
 }
 
 fn new_direct(turn: &mut Turn<'_>, sender: Identity, content: Content) -> Arc<Direct> {
-    Arc::new(Direct { is_pushed: false, id: turn.context().message_id(), sender, content, at: turn.now.wall })
+    Arc::new(Direct {
+        is_pushed: false,
+        except: None,
+        id: turn.context().message_id(),
+        sender,
+        content,
+        at: turn.now.wall,
+    })
 }

@@ -107,7 +107,7 @@ impl EmbeddedOwner {
         let outcome = match op {
             Op::Room(name, op) => rooms.apply(&mut turn, name, op),
             Op::User(name, op) => users.apply(&mut turn, directs, name, op),
-            Op::Session(_, op) => sessions.apply(&mut turn, op),
+            Op::Session(_, op) => sessions.apply(&mut turn, *op),
             Op::Rooms => Ok(Some(Reply::Rooms(rooms.list(users.connections())))),
             Op::Users(page) => Ok(Some(Reply::Users(users.connected(now, &page)))),
             Op::FindMessageRoom { message, .. } => RoomStore::room_of(&mut turn, message),
@@ -491,7 +491,11 @@ fn last_seen_found(result: StorageResult) -> Result<Reply, Reject> {
             let StoredUser { user, username, email, seen_at, .. } = *user;
             let identity = Identity::new(&user, username.as_deref(), email.as_deref(), Roles::default());
             let unknown = PresenceView::nobody(user);
-            Ok(Reply::Presence(PresenceView { last_seen: Some(seen_at), identity: Some(identity), ..unknown }))
+            Ok(Reply::Presence(Box::new(PresenceView {
+                last_seen: Some(seen_at),
+                identity: Some(identity),
+                ..unknown
+            })))
         }
         Ok(_) => Err(user_not_found()),
         Err(Unavailable) => Err(Reject::storage_unavailable()),

@@ -97,7 +97,7 @@ impl UserStore {
             UserOp::UnregisterSocket { socket } => {
                 self.registrations.unregister(&name, &socket).map(|()| Some(Reply::Done))
             }
-            UserOp::Send { by, content } => directs.send(turn, self, name, (by, content)),
+            UserOp::Send { by, content } => directs.send(turn, self, name, (by, *content)),
             UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
             UserOp::Detach { connection, .. } => {
                 self.registrations.disconnected(&name, connection);

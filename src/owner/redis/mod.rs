@@ -164,8 +164,8 @@ impl RedisOwner {
         };
         match message {
             // A query has asked a shard of this node to end a connection: the asking node takes the session.
-            OwnerMessage::Request { from, op: Op::Session(_, SessionOp::Take { .. } | SessionOp::Transfer { .. }) }
-                if from.shard == BRIDGE =>
+            OwnerMessage::Request { from, op: Op::Session(_, op) }
+                if from.shard == BRIDGE && matches!(*op, SessionOp::Take { .. } | SessionOp::Transfer { .. }) =>
             {
                 self.handle_reply(now, from.ask, Ok(Reply::Done), out);
             }
@@ -203,7 +203,7 @@ impl RedisOwner {
             }
             Op::Room(name, op) => self.rooms.request(&mut turn, name, op, from),
             Op::User(name, op) => self.users.request(&mut turn, name, op, from),
-            Op::Session(connection, op) => sessions::request(&mut turn, connection, op, from),
+            Op::Session(connection, op) => sessions::request(&mut turn, connection, *op, from),
             Op::Revocation(change) => self.revocations.request(&mut turn, change, from),
             Op::Outbox(op) => hooks::request(&mut turn, op, from),
             // Shards have the sockets.

@@ -84,19 +84,23 @@ pub(super) struct WireDirect {
     at: u64,
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     is_pushed: bool,
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    except: Option<WireConnectionId>,
 }
 
 impl From<&Direct> for WireDirect {
-    fn from(Direct { is_pushed, id, sender, content, at }: &Direct) -> Self {
+    fn from(Direct { is_pushed, except, id, sender, content, at }: &Direct) -> Self {
         let (id, sender, content) = (WireMessageId(*id), sender.into(), content.clone().into());
-        Self { id, sender, content, at: *at, is_pushed: *is_pushed }
+        let except = except.map(WireConnectionId);
+        Self { id, sender, content, at: *at, is_pushed: *is_pushed, except }
     }
 }
 
 impl From<WireDirect> for Direct {
     fn from(direct: WireDirect) -> Self {
-        let WireDirect { id, sender, content, at, is_pushed } = direct;
-        Self { is_pushed, id: id.0, sender: sender.into(), content: content.into(), at }
+        let WireDirect { id, sender, content, at, is_pushed, except } = direct;
+        let except = except.map(|except| except.0);
+        Self { is_pushed, except, id: id.0, sender: sender.into(), content: content.into(), at }
     }
 }
 
@@ -185,7 +189,7 @@ impl WireMember {
     }
 
     pub(super) fn joined(self, room: Name, is_first: bool) -> Event {
-        Event::PeerJoined { room, peer: self.into_peer(), is_first }
+        Event::PeerJoined { room, peer: Box::new(self.into_peer()), is_first }
     }
 
     pub(super) fn left(self, room: Name, is_last: bool) -> Event {

@@ -205,7 +205,7 @@ fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
 
 pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
     let (id, at, sender, content) = (uuid(row, 0)?, nat(row, 1)?, sender(row, 2)?, content(row, 4)?);
-    Ok(Direct { is_pushed: false, id, sender, content, at })
+    Ok(Direct { is_pushed: false, except: None, id, sender, content, at })
 }
 
 pub(super) fn roles_column(roles: Roles) -> u8 {

@@ -5,8 +5,8 @@
 
 use crate::shard::core::Core;
 use crate::shard::http::managing;
+use crate::shard::http::publishing::{batch_step, batch_to_rooms, send_to_room};
 use crate::shard::revocation::end_of_participation;
-use crate::shard::streams::text_of;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::base::ids::{ConnectionId, random_room_id, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
 use crate::codec::recovery;
-use crate::dialect::rest::{Batch, NewRoom, Publish, PublishTarget, RestCall};
+use crate::dialect::rest::{NewRoom, Publish, PublishTarget, RestCall};
 use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::{ConnectionOp, ConnectionView, connection_not_found};
 use crate::domain::event::{Content, Direct};
 use crate::domain::hook::OutboxOp;
 use crate::domain::op::{
-    HostClaim, HostKey, Op, PresenceView, Publisher, PushResult, Reply, RoomOp, RoomsView, SendMessage, UserOp,
-    UsersPage, UsersView, message_id,
+    HostClaim, HostKey, Op, PresenceView, PushResult, Reply, RoomOp, RoomsView, UserOp, UsersPage, UsersView,
+    message_id,
 };
 use crate::domain::policy::PresenceAccess;
 use crate::domain::query::{PartialResult, Query};
@@ -218,7 +218,7 @@ impl<'a> Calls<'a> {
             debug_assert!(false, "invariant: a call that pushes has a content");
             return (Vec::new(), none);
         };
-        let direct = self.direct(now, by, content);
+        let direct = self.direct(now, by, content, None);
         let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
         match call {
             RestCall::PushToUser { user, .. } | RestCall::Notify { user, .. } => (vec![push(user)], None),
@@ -270,9 +270,9 @@ impl<'a> Calls<'a> {
         Reply::Revocations(found, is_more)
     }
 
-    fn direct(&mut self, now: Now, by: &Identity, content: &Content) -> Arc<Direct> {
+    fn direct(&mut self, now: Now, by: &Identity, content: &Content, except: Option<ConnectionId>) -> Arc<Direct> {
         let id = message_id(&mut self.core.rng, now);
-        Arc::new(Direct { is_pushed: true, id, sender: by.clone(), content: content.clone(), at: now.wall })
+        Arc::new(Direct { is_pushed: true, except, id, sender: by.clone(), content: content.clone(), at: now.wall })
     }
 
     /// A backend's message. `caller` stands for a connection that does not receive it where the backend names none.
@@ -284,19 +284,20 @@ impl<'a> Calls<'a> {
                 ((0..).zip(rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
             }
             PublishTarget::Users(users) => {
-                let direct = self.direct(now, by, &publish.content);
+                let direct = self.direct(now, by, &publish.content, publish.except);
                 let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
                 (users.iter().map(push).collect(), pushed)
             }
-            PublishTarget::All => (vec![Op::Broadcast(self.direct(now, by, &publish.content))], pushed),
+            PublishTarget::All => (vec![Op::Broadcast(self.direct(now, by, &publish.content, publish.except))], pushed),
         }
     }
 
     /// Registers a socket: at its shard if it is named by the id of a live connection, otherwise at the user's owner.
     fn register(&self, user: &Name, socket: &Name, device: &Option<Box<str>>) -> CallRequests {
-        let op = match self.connection_of(socket) {
-            Some(connection) => Op::Connection(connection, equip(user, device)),
-            None => Op::User(user.clone(), UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() }),
+        let op = match (self.connection_of(socket), ConnectionId::parse(socket)) {
+            (Some(connection), _) => Op::Connection(connection, equip(user, device)),
+            (None, Some(id)) => Op::Query(Query::Shown(id)),
+            (None, None) => register_op(user, socket, device),
         };
         (vec![op], None)
     }
@@ -340,17 +341,20 @@ impl PendingCall {
             (RestCall::Presence { user } | RestCall::UserStatus { user }, Err(reject))
                 if reject.code == Code::UserNotFound =>
             {
-                Reply::Presence(PresenceView::nobody(user.clone()))
+                Reply::Presence(Box::new(PresenceView::nobody(user.clone())))
             }
             (RestCall::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
-                Reply::Presence(PresenceView::nobody(self.by.user_name()))
+                Reply::Presence(Box::new(PresenceView::nobody(self.by.user_name())))
             }
             (RestCall::Register { user, socket, device }, Err(reject))
-                if reject.code == Code::ConnectionNotFound && self.rounds == 0 =>
+                if reject.code == Code::ConnectionNotFound && self.rounds <= 2 =>
             {
-                // It has an id's form and is no live connection, or another user's, which is nobody else's business.
-                let op = UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() };
-                return Ok(CallStep::Request((vec![Op::User(user.clone(), op)], None)));
+                // It has an id's form and is no live connection, or another user's, which is nobody else's business. It can
+                // be the id that a recovered client has kept.
+                return match self.rounds {
+                    0 => find_shown(socket),
+                    _ => Ok(CallStep::Request((vec![register_op(user, socket, device)], None))),
+                };
             }
             (RestCall::Disconnect { socket }, Err(reject))
                 if reject.code == Code::ConnectionNotFound && self.rounds == 0 && self.by.roles().admin =>
@@ -397,6 +401,13 @@ impl PendingCall {
             (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {
                 let live = *list.first().ok_or_else(connection_not_found)?;
                 Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
+            }
+            (RestCall::Register { user, socket, device }, Reply::PartialResult(PartialResult::Shown(found))) => {
+                let op = match found {
+                    Some(live) => Op::Connection(live, equip(user, device)),
+                    None => register_op(user, socket, device),
+                };
+                Ok(CallStep::Request((vec![op], None)))
             }
             (_, Reply::Described(mut list)) => {
                 list.sort_unstable_by_key(|view| (view.connected_at, view.connection));
@@ -483,28 +494,11 @@ impl PendingCall {
 
 /// The answer about a user that does not exist, and about one that the caller must not see.
 fn unknown_user(user: Name) -> CallStep {
-    CallStep::Answer(Reply::Presence(PresenceView::nobody(user)))
+    CallStep::Answer(Reply::Presence(Box::new(PresenceView::nobody(user))))
 }
 
 fn connected_users(page: &UsersPage) -> CallRequests {
     (vec![Op::Users(page.clone())], Some(Reply::Users(UsersView::default())))
-}
-
-/// The requests of a batch to rooms. Those to the same room are carried out in their order.
-fn batch_to_rooms(by: &Identity, batch: &Batch, caller: ConnectionId) -> CallRequests {
-    let to_rooms = batch.messages.iter().flat_map(|message| match &message.target {
-        PublishTarget::Rooms(rooms) => rooms.iter().map(|room| (message, room)).collect(),
-        PublishTarget::Users(_) | PublishTarget::All => Vec::new(),
-    });
-    let send = |(part, (message, room))| send_to_room(by, message, caller, (part, room));
-    ((0..).zip(to_rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
-}
-
-/// The step after an outcome of a batch.
-fn batch_step(batch: &mut Batch, reply: Result<Reply, Reject>) -> CallStep {
-    batch.note(reply);
-    let next = batch.next_push().map(|message| CallStep::Push(Box::new(message.clone())));
-    next.unwrap_or(CallStep::Answer(Reply::Done))
 }
 
 /// The step after a revocation. A ban ends the participation of the user once it holds: a removed client that joins again at once
@@ -521,26 +515,17 @@ fn revocation_step(subject: &Revoked, rounds: u8, reply: Result<Reply, Reject>) 
     }
 }
 
-fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionId, (part, room): (u16, &Name)) -> Op {
-    let key = publish.idempotency_key.as_deref();
-    let message = SendMessage {
-        connection: publish.except.unwrap_or(caller),
-        publisher: Some(Publisher { identity: by.clone(), part }),
-        to: None,
-        content: publish.content.clone(),
-        client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),
-        revises: None,
-        stream: publish.is_stream.then(|| text_of(&publish.content.body, None, usize::MAX)),
-    };
-    Op::Room(room.clone(), RoomOp::Send(Box::new(message)))
-}
-
 /// A question about each of several connections, whose answers add up.
 fn each(list: &[ConnectionId], none: Reply, op: impl Fn(&ConnectionId) -> ConnectionOp) -> CallStep {
     if list.is_empty() {
         return CallStep::Answer(none);
     }
     CallStep::Request((list.iter().map(|connection| Op::Connection(*connection, op(connection))).collect(), Some(none)))
+}
+
+/// Registers a socket at the user's owner.
+fn register_op(user: &Name, socket: &Name, device: &Option<Box<str>>) -> Op {
+    Op::User(user.clone(), UserOp::RegisterSocket { socket: socket.clone(), device: device.clone() })
 }
 
 /// Asks all shards for the connection whose client knows it by this id: its user is not known.

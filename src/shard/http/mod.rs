@@ -7,6 +7,7 @@ mod keys;
 mod managing;
 mod operating;
 pub(super) mod polling;
+mod publishing;
 mod streams;
 pub(super) mod upgrade;
 

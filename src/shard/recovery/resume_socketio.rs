@@ -453,7 +453,7 @@ impl<'a> ResumeSocketIo<'a> {
             && let Some(first) = recovery::connection_of(&it.secret)
         {
             let token = TokenHash(recovery::hash(&it.secret));
-            self.core.send_detached(Op::Session(first, SessionOp::Delete { token }));
+            self.core.send_detached(Op::Session(first, Box::new(SessionOp::Delete { token })));
         }
     }
 }

@@ -125,7 +125,7 @@ impl<'a> KeptSessions<'a> {
             true => SessionOp::Clear { token },
             false => SessionOp::Save(Box::new(session)),
         };
-        self.core.send_detached(Op::Session(first, op));
+        self.core.send_detached(Op::Session(first, Box::new(op)));
     }
 
     /// Whether the shard itself keeps a session after its connection.
@@ -191,7 +191,7 @@ impl<'a> KeptSessions<'a> {
         let secret = self.secret_of(peer);
         let first = recovery::connection_of(&secret).unwrap_or_else(|| self.core.net.id_of(peer));
         let token = TokenHash(recovery::hash(&secret));
-        self.core.send_detached(Op::Session(first, SessionOp::Delete { token }));
+        self.core.send_detached(Op::Session(first, Box::new(SessionOp::Delete { token })));
     }
 
     // Secrets.
@@ -266,7 +266,7 @@ impl<'a> KeptSessions<'a> {
         match self.core.recovery.departed.take_if(now, hash, |user| by.may_recover(user)) {
             Some(session) => self.reply(from, session),
             None => {
-                let op = Op::Session(connection, SessionOp::Take { token: hash, by: by.clone() });
+                let op = Op::Session(connection, Box::new(SessionOp::Take { token: hash, by: by.clone() }));
                 let owner = self.core.channels.owner_of(&op);
                 self.core.channels.post(owner, OwnerMessage::Request { from, op });
             }
@@ -293,12 +293,12 @@ impl<'a> KeptSessions<'a> {
             Some(session) => {
                 // The owner of the line's sessions knows its latest connection from now on.
                 let passed = SessionOp::Save(Box::new(session.passed_to(to, None)));
-                self.core.send_detached(Op::Session(first, passed));
+                self.core.send_detached(Op::Session(first, Box::new(passed)));
                 self.reply(from, session);
             }
             None => {
                 let op = SessionOp::Transfer { token, by: by.user_name(), from: connection, to };
-                let op = Op::Session(first, op);
+                let op = Op::Session(first, Box::new(op));
                 let owner = self.core.channels.owner_of(&op);
                 self.core.channels.post(owner, OwnerMessage::Request { from, op });
             }
@@ -364,6 +364,6 @@ impl<'a> KeptSessions<'a> {
         let first =
             recovery::connection_of(secret).expect("invariant: a secret was parsed before a session was claimed");
         let session = session.passed_to(connection, Some(self.core.window_end(now)));
-        self.core.send_detached(Op::Session(first, SessionOp::Save(Box::new(session))));
+        self.core.send_detached(Op::Session(first, Box::new(SessionOp::Save(Box::new(session)))));
     }
 }

@@ -182,7 +182,7 @@ mod tests {
     fn presence_is_answered_to_the_letter() {
         let call = RestCall::Presence { user: ann() };
         let expected = r#"{"userId":"ann","status":"away","lastSeen":"2024-01-01T00:00:00.000Z","connections":2}"#;
-        let reply = Reply::Presence(view(Status::Away, Some(NEW_YEAR_2024), 2));
+        let reply = Reply::Presence(Box::new(view(Status::Away, Some(NEW_YEAR_2024), 2)));
         assert_eq!(answer(&call, &reply), (200, expected.to_owned()));
         let call = RestCall::SetPresence { user: ann(), status: Status::Busy, last_seen: None };
         assert_eq!(answer(&call, &Reply::Done), (200, r#"{"userId":"ann","status":"busy"}"#.to_owned()));
@@ -218,14 +218,16 @@ mod tests {
         page.is_more = false;
         let expected = format!(r#"{{"success":true,"users":[{user}],"total":3}}"#);
         assert_eq!(answer(&call, &Reply::Users(page)), (200, expected));
-        let shown =
-            answer(&RestCall::UserStatus { user: ann() }, &Reply::Presence(view(Status::Busy, Some(NEW_YEAR_2024), 1)));
+        let shown = answer(
+            &RestCall::UserStatus { user: ann() },
+            &Reply::Presence(Box::new(view(Status::Busy, Some(NEW_YEAR_2024), 1))),
+        );
         let expected = concat!(
             r#"{"success":true,"userId":"ann","connected":true,"status":"busy","connections":1,"#,
             r#""lastSeen":"2024-01-01T00:00:00.000Z"}"#
         );
         assert_eq!(shown, (200, expected.to_owned()));
-        let shown = answer(&RestCall::OwnStatus, &Reply::Presence(view(Status::Offline, None, 0)));
+        let shown = answer(&RestCall::OwnStatus, &Reply::Presence(Box::new(view(Status::Offline, None, 0))));
         let expected =
             r#"{"success":true,"userId":"ann","connected":false,"status":"offline","connections":0,"lastSeen":null}"#;
         assert_eq!(shown, (200, expected.to_owned()));

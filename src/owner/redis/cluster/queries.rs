@@ -451,7 +451,7 @@ impl ClusterQueries {
         if let Some(OwnQuery { to, query: ClusterQuery::TakeSession(of, op), parts, .. }) = self.own.remove(&number) {
             match ClusterQuery::handed_over(turn.now, of, &op, parts) {
                 Some(session) => turn.reply(Some(to), Ok(Reply::Session(Some(Box::new(session))))),
-                None => self.requests.push_back((to, Op::Session(of, op))),
+                None => self.requests.push_back((to, Op::Session(of, Box::new(op)))),
             }
         }
     }

@@ -307,7 +307,7 @@ impl DirectMessages {
 /// Calls the script that stores and publishes a message.
 pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: Content, to: Requester) {
     let (id, at) = (message_id(&mut turn.node.rng, turn.now), turn.now.wall);
-    let direct = Direct { is_pushed: false, id, sender: by, content, at };
+    let direct = Direct { is_pushed: false, except: None, id, sender: by, content, at };
     let keep = wire::number(turn.node.settings.keep_messages);
     let most = wire::number(turn.node.rules.direct_bytes as u64);
     let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep, most];

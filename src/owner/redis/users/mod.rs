@@ -180,7 +180,7 @@ impl Users {
                 };
                 (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by, unknown])
             }
-            UserOp::Send { by, content } => return direct_messages::send(turn, name, by, content, to),
+            UserOp::Send { by, content } => return direct_messages::send(turn, name, by, *content, to),
             UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
             UserOp::ListConnections => (&scripts::LIST_CONNECTIONS, UserCall::Connections, Vec::new()),
             UserOp::Describe { by } => (&scripts::DESCRIBE_USER, UserCall::Look(by), Vec::new()),
@@ -355,7 +355,7 @@ impl Users {
                 Reply::Pushed(PushResult { reached: answer.connection_count, offline })
             }
             UserCall::Connections => Reply::Connections(answer.connections.iter().map(|id| id.0).collect()),
-            UserCall::Look(by) => Reply::Presence(view(name, &by, answer)),
+            UserCall::Look(by) => Reply::Presence(Box::new(view(name, &by, answer))),
             UserCall::Register => match answer.connections.first() {
                 Some(live) => Reply::Connections(vec![live.0]),
                 None => Reply::Registered(None),
