@@ -86,7 +86,8 @@ fn events() -> Vec<(&'static str, Event)> {
     let requests = requests::of_each_kind();
     let request = |kind: &str| &requests.iter().find(|(of, _)| *of == kind).expect("a known kind").1;
     let media = MediaState { audio: true, video: true, screen: false, sfu: false };
-    let direct = Direct { is_pushed: true, id: MESSAGE_ID, sender: alice(), content: content(128), at: NOW.wall };
+    let direct =
+        Direct { is_pushed: true, except: None, id: MESSAGE_ID, sender: alice(), content: content(128), at: NOW.wall };
     vec![
         ("room-joined, 10 peers", Event::Joined(Box::new(joined(10)))),
         ("room-joined, 500 peers", Event::Joined(Box::new(joined(500)))),

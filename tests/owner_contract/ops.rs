@@ -49,6 +49,7 @@ fn each_op_has_a_script_of_its_name() {
         "since",
         "purge",
         "discard",
+        "end_idle",
         "lease",
         "ack_direct",
         "go_offline",

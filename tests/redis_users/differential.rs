@@ -223,6 +223,7 @@ impl Both {
                 let id = Uuid::from_u128(number.into());
                 let direct = Direct {
                     is_pushed: true,
+                    except: None,
                     id,
                     sender: by.clone(),
                     content: content(&number.to_string()),

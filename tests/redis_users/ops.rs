@@ -201,8 +201,14 @@ fn return_to_a_room_in_time_is_not_published() {
 #[test]
 fn push_reaches_connected_users() {
     let mut world = World::new(2, rules());
-    let direct =
-        Arc::new(Direct { is_pushed: true, id: Uuid::from_u128(5), sender: who("bob"), content: content("x"), at: 3 });
+    let direct = Arc::new(Direct {
+        is_pushed: true,
+        except: None,
+        id: Uuid::from_u128(5),
+        sender: who("bob"),
+        content: content("x"),
+        at: 3,
+    });
     let push = || UserOp::Push { direct: direct.clone() };
     let reached = |reply: Result<Reply, Reject>| match reply {
         Ok(Reply::Pushed(pushed)) => (pushed.reached, pushed.offline.len()),

@@ -332,6 +332,9 @@ impl PendingCall {
         if let RestCall::Revoke(revocation) = &self.call {
             return revocation_step(&revocation.subject, self.rounds, reply);
         }
+        if let RestCall::Register { user, socket, device } = &self.call {
+            return self.register_step((user, socket, device), reply);
+        }
         self.presence_step(reply).or_else(|reply| self.step(reply))
     }
 
@@ -345,16 +348,6 @@ impl PendingCall {
             }
             (RestCall::OwnStatus, Err(reject)) if reject.code == Code::UserNotFound => {
                 Reply::Presence(Box::new(PresenceView::nobody(self.by.user_name())))
-            }
-            (RestCall::Register { user, socket, device }, Err(reject))
-                if reject.code == Code::ConnectionNotFound && self.rounds <= 2 =>
-            {
-                // It has an id's form and is no live connection, or another user's, which is nobody else's business. It can
-                // be the id that a recovered client has kept.
-                return match self.rounds {
-                    0 => find_shown(socket),
-                    _ => Ok(CallStep::Request((vec![register_op(user, socket, device)], None))),
-                };
             }
             (RestCall::Disconnect { socket }, Err(reject))
                 if reject.code == Code::ConnectionNotFound && self.rounds == 0 && self.by.roles().admin =>
@@ -397,24 +390,36 @@ impl PendingCall {
                 let by = Identity::new(user, None, None, Roles::default());
                 Ok(each(&list, Reply::Closed(0), |_| ConnectionOp::Close { by: by.clone() }))
             }
-            // The user's owner found the connection under the name that its client chose; its shard has to be told.
-            (RestCall::Register { user, device, .. }, Reply::Connections(list)) => {
-                let live = *list.first().ok_or_else(connection_not_found)?;
-                Ok(CallStep::Request((vec![Op::Connection(live, equip(user, device))], None)))
-            }
-            (RestCall::Register { user, socket, device }, Reply::PartialResult(PartialResult::Shown(found))) => {
-                let op = match found {
-                    Some(live) => Op::Connection(live, equip(user, device)),
-                    None => register_op(user, socket, device),
-                };
-                Ok(CallStep::Request((vec![op], None)))
-            }
             (_, Reply::Described(mut list)) => {
                 list.sort_unstable_by_key(|view| (view.connected_at, view.connection));
                 Ok(CallStep::Answer(Reply::Described(list)))
             }
             (_, reply) => Ok(CallStep::Answer(reply)),
         }
+    }
+
+    /// The next step of the registration of a socket.
+    fn register_step(
+        &self,
+        (user, socket, device): (&Name, &Name, &Option<Box<str>>),
+        reply: Result<Reply, Reject>,
+    ) -> Result<CallStep, Reject> {
+        let op = match reply {
+            // It has an id's form and is no live connection, or another user's, which is nobody else's business. It can be the
+            // id that a recovered client has kept.
+            Err(reject) if reject.code == Code::ConnectionNotFound && self.rounds == 0 => return find_shown(socket),
+            Err(reject) if reject.code == Code::ConnectionNotFound && self.rounds <= 2 => {
+                register_op(user, socket, device)
+            }
+            Ok(Reply::PartialResult(PartialResult::Shown(None))) => register_op(user, socket, device),
+            Ok(Reply::PartialResult(PartialResult::Shown(Some(live)))) => Op::Connection(live, equip(user, device)),
+            // The user's owner found the connection under the name that its client chose; its shard has to be told.
+            Ok(Reply::Connections(list)) => {
+                Op::Connection(*list.first().ok_or_else(connection_not_found)?, equip(user, device))
+            }
+            reply => return reply.map(CallStep::Answer),
+        };
+        Ok(CallStep::Request((vec![op], None)))
     }
 
     /// The next step of a call that names one of the caller's connections, perhaps by the id that a recovered client has
