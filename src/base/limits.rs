@@ -232,6 +232,18 @@ pub const ONLINE_LISTED: usize = 100;
 /// Rooms in one page of rooms.
 pub const ROOMS_LISTED: usize = 1_000;
 
+/// Rooms in one page of the rooms that a backend searches. Each can have a description and metadata.
+pub const ROOMS_SEARCHED: usize = 100;
+
+/// Rooms that an owner looks at for one such page; a search by name can find few of them.
+pub const ROOMS_SCANNED: usize = 10_000;
+
+/// The same with Redis, which is asked for each.
+pub const ROOMS_ASKED: usize = 250;
+
+/// Bytes of the text that rooms are searched for: those of a room's name.
+pub const SEARCH_BYTES: usize = 128;
+
 /// Content of one page from the store, in bytes; above it no further message is added. Redis reads as much in less than a
 /// millisecond, and does nothing else meanwhile.
 pub const PAGE_BYTES: usize = 256 * 1024;

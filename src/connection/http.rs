@@ -13,6 +13,7 @@ use crate::connection::engineio_socket::SessionLink;
 use crate::dialect::rest::RestCallKind;
 use crate::domain::history::HistoryRange;
 use crate::domain::op::{HostClaim, UsersPage};
+use crate::domain::query::RoomsPage;
 
 /// State of an HTTP connection while a request is incomplete or pending.
 #[derive(Default)]
@@ -102,6 +103,8 @@ pub enum ListPart {
     Users(UsersPage),
     /// Messages of a room.
     Messages(HistoryRange),
+    /// Rooms.
+    Rooms(RoomsPage),
 }
 
 impl Http {

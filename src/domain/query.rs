@@ -21,6 +21,8 @@ pub enum Query {
         /// The rooms that the connection is in.
         joined: Arc<[Name]>,
     },
+    /// A page of all rooms.
+    RoomPage(Arc<RoomsPage>),
     /// A page of the users that are online.
     Users(UsersPage),
     /// The presence of these users.
@@ -50,6 +52,8 @@ pub enum Query {
 pub enum PartialResult {
     /// Rooms.
     Rooms(RoomsView),
+    /// A page of rooms.
+    RoomPage(RoomPage),
     /// Users.
     Users(UsersView),
     /// Counts of messages.
@@ -72,6 +76,62 @@ pub enum PartialResult {
     Blocked(Vec<(IpAddr, u64)>),
 }
 
+/// Which rooms are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RoomsPage {
+    /// The beginning of their ids.
+    pub prefix: Name,
+    /// A part of their names, in lower case.
+    pub text: Box<str>,
+    /// The room before them.
+    pub after: Option<Name>,
+    /// The most rooms.
+    pub limit: usize,
+}
+
+impl RoomsPage {
+    /// The first id that can be on the page, and whether it can be on it itself.
+    pub fn start(&self) -> (&str, bool) {
+        match self.after.as_deref() {
+            Some(after) if *after >= *self.prefix => (after, false),
+            _ => (&self.prefix, true),
+        }
+    }
+
+    /// Whether a room has the text in its name. The id of a room without a name is its name.
+    pub fn selects(&self, room: &RoomView) -> bool {
+        self.text.is_empty() || {
+            let name = room.profile.name.as_deref().unwrap_or(&room.room);
+            name.to_lowercase().contains(&*self.text)
+        }
+    }
+}
+
+/// A page of rooms in the order of their ids.
+#[derive(Clone, Debug, Default)]
+pub struct RoomPage {
+    /// The rooms, without their peers.
+    pub rooms: Vec<RoomView>,
+    /// The last room that was looked at, if there can be more after it.
+    pub until: Option<Name>,
+}
+
+impl RoomPage {
+    /// Adds another owner's part. A room after the last one that some owner has looked at is not on the page.
+    pub fn add(&mut self, other: Self, limit: usize) {
+        self.rooms.extend(other.rooms);
+        self.rooms.sort_unstable_by(|one, other| one.room.cmp(&other.room));
+        self.until = [self.until.take(), other.until].into_iter().flatten().min();
+        if let Some(until) = &self.until {
+            self.rooms.retain(|room| room.room <= *until);
+        }
+        if self.rooms.len() > limit {
+            self.rooms.truncate(limit);
+            self.until = self.rooms.last().map(|room| room.room.clone());
+        }
+    }
+}
+
 /// The users in a room, and the room.
 #[derive(Clone, Debug)]
 pub struct RoomRoster {
@@ -90,6 +150,10 @@ impl PartialResult {
     pub fn add(&mut self, other: Self, query: &Query) {
         match (self, other) {
             (Self::Rooms(all), Self::Rooms(part)) => all.add(part),
+            (Self::RoomPage(all), Self::RoomPage(part)) => {
+                let limit = if let Query::RoomPage(page) = query { page.limit } else { usize::MAX };
+                all.add(part, limit);
+            }
             (Self::Users(all), Self::Users(part)) => {
                 let limit = if let Query::Users(page) = query { page.limit } else { usize::MAX };
                 all.add(part, limit);
@@ -119,5 +183,67 @@ impl PartialResult {
             // A part of another kind can only come from a node of another version; it is ignored.
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::connection_mode::ConnectionMode;
+    use crate::domain::op::Profile;
+
+    fn room(id: &str, name: Option<&str>) -> RoomView {
+        RoomView {
+            room: id.into(),
+            is_made: true,
+            profile: Profile { name: name.map(Into::into), ..Profile::default() },
+            is_locked: false,
+            host: "ada".into(),
+            created_at: 0,
+            last_activity: 0,
+            mode: ConnectionMode::P2p,
+            participant_count: 0,
+            peers: Vec::new(),
+        }
+    }
+
+    fn page(ids: &[&str], until: Option<&str>) -> RoomPage {
+        RoomPage { rooms: ids.iter().map(|id| room(id, None)).collect(), until: until.map(Into::into) }
+    }
+
+    fn ids(page: &RoomPage) -> (Vec<&str>, Option<&str>) {
+        (page.rooms.iter().map(|room| &*room.room).collect(), page.until.as_deref())
+    }
+
+    #[test]
+    fn parts_of_a_page_end_where_the_first_owner_has_stopped() {
+        let mut all = page(&["a", "e"], None);
+        all.add(page(&["b", "c"], Some("d")), 10);
+        assert_eq!(ids(&all), (vec!["a", "b", "c"], Some("d")));
+        all.add(page(&["ab"], Some("x")), 2);
+        assert_eq!(ids(&all), (vec!["a", "ab"], Some("ab")));
+        let mut whole = page(&["b"], None);
+        whole.add(page(&["a"], None), 2);
+        assert_eq!(ids(&whole), (vec!["a", "b"], None));
+    }
+
+    #[test]
+    fn page_begins_at_its_prefix_or_after_the_page_before() {
+        let page = |prefix: &str, after: Option<&str>| RoomsPage {
+            prefix: prefix.into(),
+            after: after.map(Into::into),
+            ..RoomsPage::default()
+        };
+        assert_eq!(page("", None).start(), ("", true));
+        assert_eq!(page("b", None).start(), ("b", true));
+        assert_eq!(page("b", Some("a")).start(), ("b", true));
+        assert_eq!(page("b", Some("bc")).start(), ("bc", false));
+    }
+
+    #[test]
+    fn text_is_a_part_of_the_name_whatever_its_case() {
+        let page = RoomsPage { text: "tea".into(), ..RoomsPage::default() };
+        let selected = [room("a", Some("Green Tea")), room("tea-1", None), room("tea-2", Some("Coffee"))];
+        assert_eq!(selected.each_ref().map(|room| page.selects(room)), [true, true, false]);
     }
 }

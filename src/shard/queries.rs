@@ -343,6 +343,7 @@ impl<'a> Queries<'a> {
     pub(super) fn part(&mut self, now: Now, query: &Query) -> PartialResult {
         match query {
             Query::RoomsOf { user, joined } => PartialResult::Rooms(self.core.owner.rooms_of(user, joined)),
+            Query::RoomPage(page) => PartialResult::RoomPage(self.core.owner.room_page(page)),
             Query::Users(page) => PartialResult::Users(self.core.owner.users_shown(now, page)),
             Query::UsersNamed(users) => PartialResult::Users(self.core.owner.these_users(now, users)),
             Query::MessageStats => PartialResult::MessageStats(self.core.owner.message_stats()),

@@ -233,6 +233,8 @@ fn calls(room: &str) -> Vec<(&'static str, &'static str, String, Value)> {
         ("never", "POST", "/api/v1/publish".into(), json!({ "users": ["bob"], "data": 1 })),
         ("never", "POST", "/api/v1/publish".into(), json!({ "rooms": [room, "tea"], "data": 1 })),
         ("never", "POST", "/api/v1/rooms".into(), json!({})),
+        ("never", "GET", "/api/v1/rooms".into(), Value::Null),
+        ("never", "GET", format!("/api/v1/rooms?prefix={room}"), Value::Null),
         ("never", "GET", "/websocket/users/connected".into(), Value::Null),
         ("never", "POST", "/websocket/message/user".into(), json!({ "userId": "bob", "type": "x" })),
         ("always", "GET", "/presence/ann".into(), Value::Null),

@@ -77,6 +77,7 @@ fn key_does_what_it_permits_in_its_rooms_until_it_is_revoked() {
         for (method, path) in [
             ("GET", "/api/v1/rooms/order-1/messages"),
             ("GET", "/api/v1/rooms/order-1"),
+            ("GET", "/api/v1/rooms?prefix=order-"),
             ("GET", "/api/v1/keys"),
             ("GET", "/users/blocked"),
             ("GET", "/presence/bob"),

@@ -112,3 +112,62 @@ fn header_idempotency_key_publishes_once() {
         assert_eq!(data, [1, 1, 2]);
     });
 }
+
+/// All pages of a list of rooms: their ids, and how many pages there were.
+fn listed(server: &Server, query: &str) -> (Vec<String>, usize) {
+    let (mut ids, mut after, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = backend(server, "GET", &format!("/api/v1/rooms?{query}{after}"), &[], Value::Null);
+        assert_eq!(page.status, 200, "{}", page.text());
+        let page = page.json();
+        pages += 1;
+        let rooms = page["rooms"].as_array().expect("rooms").iter();
+        ids.extend(rooms.map(|room| room["id"].as_str().expect("an id").to_owned()));
+        match page["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return (ids, pages),
+        }
+    }
+}
+
+#[test]
+fn rooms_are_listed_in_pages_by_prefix_and_name() {
+    let settings = ["limits.rest_per_minute=0", "limits.cost_per_user=0", "rooms.create_on_join=always"];
+    with_each_owner(&settings, |servers| {
+        let last = servers[servers.len() - 1];
+        let orders: Vec<String> = (10..30).map(|n| format!("order-{n}")).collect();
+        for (n, room) in orders.iter().enumerate() {
+            let name = if n % 5 == 0 { format!("Green TEA {n}") } else { format!("Coffee {n}") };
+            let put = backend(
+                servers[n % servers.len()],
+                "PUT",
+                &format!("/api/v1/rooms/{room}"),
+                &[],
+                json!({ "name": name }),
+            );
+            assert_eq!(put.status, 201);
+        }
+        let mut ann = Client::connect(&servers[0].address, Some(&token("ann", &json!({}))));
+        let mut bob = Client::connect(&last.address, Some(&token("bob", &json!({}))));
+        ann.join("tea room", "a");
+        bob.join("order-05", "b");
+        bob.join("tea room", "b");
+
+        let all: Vec<String> = ["order-05".to_owned()].into_iter().chain(orders.clone()).collect();
+        let everything: Vec<String> = all.iter().cloned().chain(["tea room".to_owned()]).collect();
+        assert_eq!(listed(last, "").0, everything);
+        assert_eq!(listed(servers[0], "limit=7"), (everything, 4));
+        assert_eq!(listed(last, "prefix=order-&limit=100"), (all, 1));
+        assert_eq!(listed(last, "prefix=order-2&limit=3").0, orders[10..]);
+        let teas = ["order-10", "order-15", "order-20", "order-25", "tea room"].map(str::to_owned).to_vec();
+        assert_eq!(listed(last, "search=tea").0, teas);
+        assert_eq!(listed(last, "search=tEA&limit=2").0, teas);
+        assert_eq!(listed(last, "search=tea&prefix=order-2").0, teas[2..4]);
+        assert_eq!(listed(last, "prefix=none").0, [""; 0]);
+
+        assert_eq!(backend(servers[0], "DELETE", "/api/v1/rooms/order-15", &[], Value::Null).status, 204);
+        assert_eq!(listed(last, "search=tea&prefix=order-1").0, ["order-10"]);
+        let refused = backend(last, "GET", "/api/v1/rooms?limit=101", &[], Value::Null);
+        assert_eq!((refused.status, refused.code().as_str()), (422, "INVALID_MESSAGE"));
+    });
+}

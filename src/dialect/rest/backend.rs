@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::decode::{distinct, read};
-use super::{RestCall, RestRefusal};
+use super::{RestCall, RestRefusal, search};
 use crate::base::Name;
 use crate::base::ids::{ConnectionId, is_name};
 use crate::base::limits;
@@ -20,6 +20,7 @@ use crate::dialect::stream;
 use crate::domain::event::{Content, Message, Revision, StreamStatus};
 use crate::domain::history::{History, HistoryRange, PAGE_DEFAULT, PAGE_MAX};
 use crate::domain::op::{Publication, PushResult, Reply, Sent};
+use crate::domain::query::PartialResult;
 use crate::domain::reject::Reject;
 
 /// The event of a message that names none.
@@ -361,6 +362,9 @@ pub(super) fn encode(out: &mut Vec<u8>, call: &RestCall, reply: &Reply) -> bool 
         },
         (RestCall::Batch(batch), _) => super::batch::results(out, batch),
         (RestCall::Messages { .. }, Reply::History(history)) => messages(out, history),
+        (RestCall::Rooms(_), Reply::PartialResult(PartialResult::RoomPage(page))) => {
+            search::page(out, page);
+        }
         _ => return false,
     }
     true

@@ -23,6 +23,7 @@ use bodies;
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -95,6 +96,7 @@ pub fn decode(route: &RestCallRoute<'_>, content_type: Option<&str>, body: &[u8]
         RestCallKind::AppEmit | RestCallKind::AppJoin | RestCallKind::AppLeave | RestCallKind::AppDisconnect => {
             RestCall::App(Box::new(apps::request(route.kind, &fields(text()?)?)?))
         }
+        RestCallKind::SearchRooms => RestCall::Rooms(Arc::default()),
         RestCallKind::Messages => {
             RestCall::Messages { room: named(), range: HistoryRange { after: None, limit: PAGE_DEFAULT } }
         }
@@ -271,7 +273,7 @@ mod tests {
     use crate::dialect::rest::NewRoom;
     use crate::domain::op::Profile;
 
-    const KINDS: [RestCallKind; 25] = [
+    const KINDS: [RestCallKind; 26] = [
         RestCallKind::CreateMeeting,
         RestCallKind::ListMeetings,
         RestCallKind::Meeting,
@@ -293,6 +295,7 @@ mod tests {
         RestCallKind::Publish,
         RestCallKind::Batch,
         RestCallKind::Messages,
+        RestCallKind::SearchRooms,
         RestCallKind::ConnectedUsers,
         RestCallKind::UserStatus,
         RestCallKind::OwnStatus,

@@ -172,12 +172,27 @@ pub(super) fn managed_room(out: &mut Vec<u8>, view: &RoomView) {
     object.end();
 }
 
+/// The fields of a room in a list of backends: without its participants, of which there can be many.
+pub(super) fn listed_fields(object: &mut Object<'_>, view: &RoomView) {
+    labels(object, view);
+    state(object, view);
+    object.number("maxParticipants", view.profile.max_participants as u64).bool("locked", view.is_locked);
+}
+
 fn room_fields(object: &mut Object<'_>, view: &RoomView) {
+    labels(object, view);
+    object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
+    state(object, view);
+}
+
+fn labels(object: &mut Object<'_>, view: &RoomView) {
     object.string("roomId", &view.room).string("id", &view.room).string("name", name(view));
     object.string("type", view.profile.kind.as_deref().unwrap_or("group"));
     object.optional("description", view.profile.description.as_deref());
     object.optional_raw("metadata", view.profile.metadata.as_deref());
-    object.list("participants", &view.profile.participants, |out, user| json::string(out, user));
+}
+
+fn state(object: &mut Object<'_>, view: &RoomView) {
     object.bool("isPrivate", view.profile.is_private).string("host", &view.host);
     object.string("createdAt", &rfc3339(view.created_at)).string("lastActivity", &rfc3339(view.last_activity));
     // A room that has ended is not found, so each room shown is active.

@@ -65,6 +65,8 @@ pub enum RestCallKind {
     AppDisconnect,
     /// `POST /api/v1/rooms`.
     MakeRoom,
+    /// `GET /api/v1/rooms`.
+    SearchRooms,
     /// `PUT /api/v1/rooms/:roomId`.
     PutRoom,
     /// `PATCH /api/v1/rooms/:roomId`.
@@ -168,7 +170,9 @@ impl RestCallKind {
             | Self::DeleteMessage
             | Self::AppendMessage
             | Self::AppEmit => Action::Publish,
-            Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts | Self::Unread => Action::ReadRooms,
+            Self::SearchRooms | Self::Messages | Self::ShowRoom | Self::Members | Self::Receipts | Self::Unread => {
+                Action::ReadRooms
+            }
             Self::AppJoin
             | Self::AppLeave
             | Self::AppDisconnect

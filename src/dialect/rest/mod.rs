@@ -20,6 +20,7 @@ mod log_filters;
 mod manage;
 mod refusal;
 mod route;
+mod search;
 mod trace;
 
 pub use apps::emit_of_hook as app_emit;
@@ -34,7 +35,10 @@ pub use log_filters::{log_filter, log_filters};
 pub use manage::{ManagedRoom, NewRoom, RoomAct, UserJoin};
 pub use refusal::{RestRefusal, refuse, status_of};
 pub use route::{RestCallRoute, RestRoute, RestRouteFault, allowed, route};
+pub use search::rooms_page;
 pub use trace::{masked, names_room, skipped_frames, traced_frame};
+
+use std::sync::Arc;
 
 use self::decode::distinct;
 use crate::base::Name;
@@ -46,6 +50,7 @@ use crate::domain::event::Content;
 use crate::domain::history::HistoryRange;
 use crate::domain::log_filter::LogSubject;
 use crate::domain::op::{ProfileChange, UsersPage};
+use crate::domain::query::RoomsPage;
 use crate::domain::revocation::{Revocation, Revoked, RevokedKind};
 use crate::domain::trace::TraceSubject;
 
@@ -160,6 +165,8 @@ pub enum RestCall {
     Publish(Box<Publish>),
     /// Send several messages to rooms, users or all connections.
     Batch(Box<Batch>),
+    /// List rooms.
+    Rooms(Arc<RoomsPage>),
     /// Show messages of a room.
     Messages {
         /// The room.
@@ -271,6 +278,7 @@ impl RestCall {
             Self::Notify { .. } => RestCallKind::Notify,
             Self::Publish(_) => RestCallKind::Publish,
             Self::Batch(_) => RestCallKind::Batch,
+            Self::Rooms(_) => RestCallKind::SearchRooms,
             Self::Messages { .. } => RestCallKind::Messages,
             Self::App(request) => apps::kind(request),
             Self::DeadLetters => RestCallKind::DeadLetters,
@@ -350,6 +358,7 @@ impl RestCall {
             Self::App(request) => apps::rooms(request),
             Self::Manage(managed) => Some(&managed.room).filter(|room| !room.is_empty()).into_iter().collect(),
             Self::CreateMeeting(new, _) | Self::CreateRoom(new) => new.id.iter().collect(),
+            Self::Rooms(page) => Some(&page.prefix).filter(|prefix| !prefix.is_empty()).into_iter().collect(),
             Self::Messages { room, .. }
             | Self::Meeting { room }
             | Self::CloseMeeting { room }

@@ -16,6 +16,7 @@ mod revocations;
 mod rewind;
 mod room_log;
 mod room_ops;
+mod room_table;
 mod rooms;
 mod sessions;
 mod storage_requests;
@@ -39,7 +40,7 @@ use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
 use crate::domain::op::{Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
-use crate::domain::query::PartialResult;
+use crate::domain::query::{PartialResult, RoomPage, RoomsPage};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
 use crate::domain::room::Room;
@@ -270,6 +271,11 @@ impl EmbeddedOwner {
     /// The rooms that a user is a participant of, and those of `joined`.
     pub fn rooms_of(&self, user: &str, joined: &[Name]) -> RoomsView {
         self.rooms.rooms_of(user, joined)
+    }
+
+    /// A page of the loaded rooms.
+    pub fn room_page(&self, page: &RoomsPage) -> RoomPage {
+        self.rooms.rooms.page(page)
     }
 
     /// A page of the users that appear online.

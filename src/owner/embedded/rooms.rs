@@ -16,11 +16,12 @@ use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::idempotency::{IdempotencyRecord, IdempotencyRecords};
 use crate::owner::embedded::loading::WaitingOps;
 use crate::owner::embedded::revise;
+use crate::owner::embedded::room_table::RoomTable;
 use crate::owner::embedded::stored_names::StoredNames;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
 
 pub(super) struct RoomStore {
-    pub(super) rooms: Table<Box<Room>>,
+    pub(super) rooms: RoomTable,
     /// Empty rooms that were created by joining and have stored messages, with the number of the last message.
     pub(super) unloaded: StoredNames<u64>,
     /// Rooms that storage is asked for, with the operations that wait for them.
@@ -62,7 +63,7 @@ pub(super) fn hook_closed(turn: &mut Turn<'_>, room: &Name, reason: &'static str
 impl RoomStore {
     pub(super) fn new(seed: u64, idempotency_seeds: [u64; 2]) -> Self {
         Self {
-            rooms: Table::new(seed),
+            rooms: RoomTable::new(seed),
             unloaded: StoredNames::new(seed),
             loading: BTreeMap::new(),
             creating: BTreeMap::new(),
@@ -303,6 +304,7 @@ impl RoomStore {
     }
 
     pub(super) fn check_invariants(&self, core: &OwnerCore) {
+        self.rooms.check_invariants();
         for room in self.rooms.iter() {
             room.check_invariants();
             assert!(!self.loading.contains_key(&room.id), "rooms: a loaded room is not requested");

@@ -223,6 +223,8 @@ scripts! { OF_NODES:
     RECORD = node "nodes/record";
     /// Adds rooms to the room list, or removes them.
     ENLIST = node "nodes/enlist";
+    /// Returns a page of the room list.
+    LIST_ROOM_PAGE = node "nodes/list_room_page";
     /// Returns the room list.
     LIST_ROOMS = node "nodes/list_rooms";
     /// Notes users, and counts the known ones.

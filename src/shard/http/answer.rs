@@ -282,6 +282,7 @@ impl<'a> RestAnswers<'a> {
             }
             (RestCall::Manage(managed), Some(ListPart::Users(asked))) => managed.set_page(asked),
             (RestCall::Messages { range, .. }, Some(ListPart::Messages(asked))) => *range = asked,
+            (RestCall::Rooms(page), Some(ListPart::Rooms(asked))) => *page = asked.into(),
             _ => {}
         }
         let claim = request.claim;

@@ -160,6 +160,7 @@ impl<'a> Calls<'a> {
             RestCall::Messages { room, range } => {
                 one(Op::Room(room.clone(), RoomOp::ReadHistory { connection: None, wanted: *range }))
             }
+            RestCall::Rooms(page) => one(Op::Query(Query::RoomPage(page.clone()))),
             RestCall::App(request) => one(Op::App(request.clone())),
             RestCall::DeadLetters => one(Op::Outbox(OutboxOp::ListDeadLetters)),
             RestCall::ReplayWebhook(endpoint) => one(self.replay_op(endpoint)?),

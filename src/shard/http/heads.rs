@@ -22,6 +22,7 @@ pub(super) fn check_protocol(head: &RequestHead<'_>) -> Result<(), RestRefusal> 
 pub(super) fn list_part(call: RestCallKind, query: Option<&str>) -> Result<Option<ListPart>, Reject> {
     Ok(match call {
         kind if kind.is_paged() => Some(ListPart::Users(rest::page(query)?)),
+        RestCallKind::SearchRooms => Some(ListPart::Rooms(rest::rooms_page(query)?)),
         RestCallKind::Messages => Some(ListPart::Messages(rest::messages_range(query)?)),
         _ => None,
     })

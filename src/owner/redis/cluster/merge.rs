@@ -15,7 +15,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::connection_not_found;
 use crate::domain::monitoring::{MessageStats, SessionStats};
 use crate::domain::op::{Op, PushResult, Reply, RoomOp, RoomView, RoomsView, UsersPage};
-use crate::domain::query::{PartialResult, Query};
+use crate::domain::query::{PartialResult, Query, RoomPage, RoomsPage};
 use crate::domain::record::Session;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::Reject;
@@ -85,6 +85,9 @@ impl ClusterQuery {
             Self::Query(Query::Totals) => NodeQuery::Totals,
             Self::Query(Query::BlockedAddresses) => NodeQuery::Blocked,
             Self::Query(Query::RoomsOf { .. }) => return None,
+            Self::Query(Query::RoomPage(page)) => {
+                NodeQuery::RoomPage((*page.prefix).into(), page.after.as_deref().map(Into::into))
+            }
             Self::RoomOf { message, .. } => NodeQuery::room_of(*message),
             Self::Broadcast | Self::Connection | Self::TakeSession(..) => return None,
         })
@@ -92,7 +95,7 @@ impl ClusterQuery {
 
     /// Whether the query includes a list in Redis.
     pub(super) fn uses_list(&self) -> bool {
-        matches!(self, Self::Rooms | Self::Query(Query::RoomsOf { .. } | Query::PresenceStats))
+        matches!(self, Self::Rooms | Self::Query(Query::RoomsOf { .. } | Query::RoomPage(_) | Query::PresenceStats))
     }
 
     /// The user whose room list is part of the query; `None` for the list of all rooms.
@@ -120,6 +123,7 @@ impl ClusterQuery {
                 let listed = listed(parts).map(|(total, rooms)| (rooms, total));
                 first_names([(&own[..], own.len())].into_iter().chain(listed), limits::ROOMS_LISTED)
             }
+            Self::Query(Query::RoomPage(page)) => names_of_page(page, parts),
             Self::RoomOf { rooms, .. } if room_in(parts).is_none() => {
                 NameList { names: rooms.to_vec(), total: rooms.len(), is_more: false }
             }
@@ -175,9 +179,9 @@ impl ClusterQuery {
         });
         let views: BTreeMap<&str, &RoomView> = views.collect();
         match (self, listed(parts)) {
-            (Self::Rooms, Some((total, names))) => {
+            (Self::Rooms | Self::Query(Query::RoomPage(_)), Some((total, names))) => {
                 let listed: BTreeSet<&str> = names.iter().map(|room| &**room).collect();
-                let is_whole = listed.len() == total;
+                let is_whole = matches!(self, Self::Rooms) && listed.len() == total;
                 let is_unlisted = |view: &&&RoomView| is_whole && view.is_made && !listed.contains(&*view.room);
                 let unlisted = views.values().filter(is_unlisted).map(|view| ListRepair::Enlist(view.room.clone()));
                 let gone = list.names.iter().filter(|room| !has_failed && listed.contains(&***room));
@@ -200,10 +204,17 @@ impl ClusterQuery {
 
     pub(super) fn result(&self, parts: Vec<NodeResult>, list: &NameList, found: Vec<Reply>) -> Result<Reply, Reject> {
         Ok(match self {
-            Self::Rooms | Self::Query(Query::RoomsOf { .. }) if listed(&parts).is_none() => {
+            Self::Rooms | Self::Query(Query::RoomsOf { .. } | Query::RoomPage(_)) if listed(&parts).is_none() => {
                 return Err(Reject::storage_unavailable());
             }
             Self::Rooms => Reply::Rooms(rooms(&parts, list, found)),
+            Self::Query(Query::RoomPage(page)) => {
+                let until = list.names.last().filter(|_| list.is_more).cloned();
+                let rooms = found.into_iter().filter_map(room).filter(|room| page.selects(room)).collect();
+                let mut all = RoomPage { rooms, until };
+                all.add(RoomPage::default(), page.limit);
+                Reply::PartialResult(PartialResult::RoomPage(all))
+            }
             Self::Users(page) => Reply::Users(OnlineMerge::merge(parts).page(page.limit)),
             Self::Query(query) => Reply::PartialResult(merge(query, parts, found)),
             Self::Broadcast => {
@@ -244,6 +255,22 @@ fn listed(parts: &[NodeResult]) -> Option<(usize, &[Box<str>])> {
         NodeResult::Listed(total, rooms) => Some((*total, &rooms[..])),
         _ => None,
     })
+}
+
+/// The rooms to look up for a page: up to where the first list ends that has more, and as many as there can be on the page.
+fn names_of_page(page: &RoomsPage, parts: &[NodeResult]) -> NameList {
+    let (mut names, mut until) = (BTreeSet::new(), None);
+    for part in parts {
+        if let NodeResult::Rooms(rooms, total, ..) | NodeResult::Listed(total, rooms) = part {
+            names.extend(rooms.iter().map(|room| &**room));
+            let last = rooms.last().filter(|_| *total > rooms.len()).map(|room| &**room);
+            until = [until, last].into_iter().flatten().min();
+        }
+    }
+    let most = if page.text.is_empty() { page.limit } else { limits::ROOMS_ASKED };
+    let names: Vec<&str> = names.into_iter().filter(|name| until.is_none_or(|until| *name <= until)).collect();
+    let is_more = until.is_some() || names.len() > most;
+    NameList { names: names.iter().take(most).map(|name| Name::from(*name)).collect(), total: names.len(), is_more }
 }
 
 /// The first names of several lists, without duplicates, which count once.
@@ -288,6 +315,8 @@ fn merge(query: &Query, parts: Vec<NodeResult>, found: Vec<Reply>) -> PartialRes
             let rooms = found.into_iter().filter_map(room).filter(is_own).collect();
             PartialResult::Rooms(RoomsView { rooms, ..RoomsView::default() })
         }
+        // Its result is put together with the names that were looked up.
+        Query::RoomPage(_) => PartialResult::RoomPage(RoomPage::default()),
         Query::Users(page) => PartialResult::Users(OnlineMerge::merge(parts).shown_page(page.limit)),
         Query::UsersNamed(_) => PartialResult::Users(OnlineMerge::merge(parts).shown_page(usize::MAX)),
         Query::MessageStats => {

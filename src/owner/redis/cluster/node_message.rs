@@ -48,6 +48,8 @@ pub(super) enum NodeMessage {
 pub(super) enum NodeQuery {
     /// Rooms with members on the node.
     Rooms,
+    /// Some of them: those with this prefix, after this one.
+    RoomPage(Box<str>, Option<Box<str>>),
     /// Users with connections on the node: those after this one, at most so many.
     Online(Option<Box<str>>, usize),
     /// Those of these users who have connections on the node.

@@ -15,7 +15,7 @@ use crate::domain::access::Identity;
 use crate::domain::connection::{ConnectionOp, connection_not_found};
 use crate::domain::event::Direct;
 use crate::domain::op::{Op, Reply};
-use crate::domain::query::{PartialResult, Query};
+use crate::domain::query::{PartialResult, Query, RoomsPage};
 use crate::domain::record::TokenHash;
 use crate::domain::recovery::SessionOp;
 use crate::domain::reject::{Code, Reject};
@@ -108,7 +108,7 @@ impl ClusterQueries {
     pub(crate) fn request(&mut self, turn: &mut OwnerTurn<'_>, rooms: &Rooms, from: Requester, op: Op) {
         let is_away = turn.node.redis == RedisState::Unreachable;
         let query = match op {
-            Op::Rooms | Op::Query(Query::RoomsOf { .. }) if is_away => {
+            Op::Rooms | Op::Query(Query::RoomsOf { .. } | Query::RoomPage(_)) if is_away => {
                 return turn.reply(Some(from), Err(Reject::storage_unavailable()));
             }
             Op::Rooms => ClusterQuery::Rooms,
@@ -240,6 +240,12 @@ impl ClusterQueries {
                 let summary = rooms.summary(NAMED_ROOMS_MAX);
                 let connections = turn.node.directory.connection_count();
                 NodeResult::Rooms(summary.names, summary.total, summary.members, connections)
+            }
+            NodeQuery::RoomPage(prefix, after) => {
+                let (prefix, after) = ((*prefix).into(), after.as_deref().map(Into::into));
+                let page = RoomsPage { prefix, after, ..RoomsPage::default() };
+                let summary = rooms.page(&page, limits::ROOMS_ASKED);
+                NodeResult::Rooms(summary.names, summary.total, 0, 0)
             }
             NodeQuery::Online(after, limit) => online::list(turn, after.as_deref(), limit.min(limits::USERS_LISTED)),
             NodeQuery::OnlineOf(users) => online::named(turn, &users),
@@ -407,6 +413,7 @@ impl ClusterQueries {
             match (&own.query, own.query.list_owner()) {
                 (_, Some(user)) => enrolment::list_rooms(turn, user, number),
                 (ClusterQuery::Query(Query::PresenceStats), _) => registry::count_users(turn, number),
+                (ClusterQuery::Query(Query::RoomPage(page)), _) => registry::list_room_page(turn, page, number),
                 _ => registry::list_rooms(turn, number),
             }
         } else {

@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 
 use crate::base::Name;
+use crate::base::limits;
+use crate::domain::query::RoomsPage;
 use crate::message::redis::Bytes;
 use crate::owner::redis::calls::{CallPurpose, CallResult};
 use crate::owner::redis::cluster::ClusterCall;
@@ -224,4 +226,20 @@ pub(crate) fn listed_rooms(result: CallResult) -> Option<(usize, Vec<Box<str>>)>
 /// Asks for the room list, for the query of this number.
 pub(super) fn list_rooms(turn: &mut OwnerTurn<'_>, query: u32) {
     turn.call_nodes(&scripts::LIST_ROOMS, ClusterCall::ListRooms(query), Vec::new());
+}
+
+/// Asks for the names of a page of the room list, for the query of this number.
+pub(super) fn list_room_page(turn: &mut OwnerTurn<'_>, page: &RoomsPage, query: u32) {
+    let (start, is_included) = page.start();
+    let from = match start {
+        "" => "-".to_owned(),
+        start => format!("{}{start}", if is_included { '[' } else { '(' }),
+    };
+    // No byte of an id is 255.
+    let to = match &*page.prefix {
+        "" => text("+"),
+        prefix => [b"(", prefix.as_bytes(), b"\xff"].concat().into(),
+    };
+    let arguments = vec![text(from), to, number(limits::ROOMS_ASKED as u64)];
+    turn.call_nodes(&scripts::LIST_ROOM_PAGE, ClusterCall::ListRooms(query), arguments);
 }

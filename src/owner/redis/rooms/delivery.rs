@@ -158,6 +158,7 @@ impl Rooms {
     fn entered(&mut self, turn: &mut OwnerTurn<'_>, name: &Name, epoch: &str, generation: u64, known: (u64, u64)) {
         if !self.subscriptions.contains_key(name) {
             turn.subscribe_room(name);
+            self.names.insert(name.clone());
             self.subscriptions.insert(name.clone(), RoomSubscription::entered(epoch, generation, known));
         }
     }

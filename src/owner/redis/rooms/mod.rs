@@ -19,6 +19,7 @@ mod sequence;
 pub(super) mod subscription;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use uuid::Uuid;
 
@@ -28,6 +29,7 @@ use crate::base::limits;
 use crate::base::map::{Map, map};
 use crate::domain::monitoring::MessageStats;
 use crate::domain::op::{RoomOp, message_id};
+use crate::domain::query::RoomsPage;
 use crate::message::{Requester, ShardNumber};
 use crate::owner::redis::calls::{CallPurpose, Calls};
 use crate::owner::redis::cluster::registry::Registry;
@@ -80,6 +82,8 @@ pub(super) struct RoomSummary {
 /// The rooms of this node.
 pub(super) struct Rooms {
     subscriptions: Map<Name, RoomSubscription>,
+    /// Their names, in order.
+    names: BTreeSet<Name>,
     waiting: Vec<WaitingOp>,
     /// Former members that Redis may still have; it is asked to remove them when it answers.
     departed: BTreeSet<(Name, ConnectionId)>,
@@ -96,6 +100,7 @@ impl Rooms {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             subscriptions: map(seed),
+            names: BTreeSet::new(),
             waiting: Vec::new(),
             departed: BTreeSet::new(),
             returning: BTreeSet::new(),
@@ -126,6 +131,7 @@ impl Rooms {
             return room.begin_arrival();
         }
         turn.subscribe_room(name);
+        self.names.insert(name.clone());
         self.subscriptions.entry(name.clone()).or_default().begin_arrival()
     }
 
@@ -232,6 +238,20 @@ impl Rooms {
         summary
     }
 
+    /// The first names of a page of rooms with members on this node, and one more if there are more than `most`. Rooms that
+    /// are looked at are bounded, too.
+    pub(super) fn page(&self, page: &RoomsPage, most: usize) -> RoomSummary {
+        let (start, is_included) = page.start();
+        let start = if is_included { Bound::Included(start) } else { Bound::Excluded(start) };
+        let names = self.names.range::<str, _>((start, Bound::Unbounded));
+        let names = names.take_while(|name| name.starts_with(&*page.prefix));
+        let has_members = |name: &&Name| self.subscriptions.get(*name).is_some_and(|room| !room.members.is_empty());
+        let mut names: Vec<Box<str>> = names.filter(has_members).take(most + 1).map(|name| (**name).into()).collect();
+        let total = names.len();
+        names.truncate(most);
+        RoomSummary { names, total, members: 0 }
+    }
+
     /// The number of the last message of a room with members on this node; else 0.
     pub(super) fn last_message(&self, room: &str) -> u64 {
         self.subscriptions.get(room).map_or(0, |room| room.seq)
@@ -250,7 +270,9 @@ impl Rooms {
 
     /// Checks the subscriptions, and that each waiting operation has a deadline.
     pub(super) fn check_invariants(&self, calls: &Calls, next_expiry: Option<u64>) {
+        assert_eq!(self.names.len(), self.subscriptions.len(), "invariant: each subscription has its name in order");
         for (name, room) in &self.subscriptions {
+            assert!(self.names.contains(name), "invariant: each subscription has its name in order");
             room.check_invariants();
             // Members can leave without Redis; the subscription ends when Redis has removed them.
             let has_departed = self.departed.iter().any(|(room, _)| room == name) || calls.has_pending_in(name);

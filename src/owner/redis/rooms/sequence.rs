@@ -52,6 +52,7 @@ impl Rooms {
     pub(super) fn unsubscribe_if_unused(&mut self, turn: &mut OwnerTurn<'_>, name: &Name) {
         if self.subscriptions.get(name).is_some_and(RoomSubscription::is_unused) {
             self.subscriptions.remove(name);
+            self.names.remove(name);
             turn.unsubscribe_room(name);
         }
     }

@@ -1,5 +1,6 @@
 -- list_rooms: the room list, or the first rooms of it.
-call('ZREMRANGEBYSCORE', key .. ':left', '-inf', '(' .. string.format('%.0f', clock()))
+local before = '(' .. string.format('%.0f', clock())
+for _, name in ipairs(call('ZRANGEBYSCORE', key .. ':left', '-inf', before, 'LIMIT', 0, LISTED_ROOMS_MAX)) do forget_left(name) end
 local names, count = {}, 0
 for _, part in ipairs({':made', ':left'}) do
   count = count + call('ZCARD', key .. part)

@@ -6,6 +6,7 @@
 --   :users    a hash: number of users by node
 --   :made     a sorted set: rooms that were made on purpose, by the end of their list entry
 --   :left     the same, of other rooms
+--   :index    the rooms of both, in the order of their names
 --   :resting  a sorted set: other rooms, by the time when a node left them last
 --   :seen     a sorted set: users by the time at which they last came or went, guests excepted
 -- Of one node: :rooms and :users are sets of its places.
@@ -16,3 +17,16 @@ local function clock()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
+
+-- Makes the index of the room list, if an earlier version has left none.
+local function index()
+  if call('EXISTS', key .. ':index') == 0 then
+    call('ZUNIONSTORE', key .. ':index', 2, key .. ':made', key .. ':left', 'WEIGHTS', 0, 0)
+  end
+end
+
+-- Removes a room from the list of rooms that a node has left.
+local function forget_left(name)
+  call('ZREM', key .. ':left', name)
+  if not call('ZSCORE', key .. ':made', name) then call('ZREM', key .. ':index', name) end
+end

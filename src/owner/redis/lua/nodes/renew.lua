@@ -36,6 +36,7 @@ local function take_ended(list, before)
   local names = call('ZRANGEBYSCORE', list, '-inf', '(' .. string.format('%.0f', before), 'LIMIT', 0, OVERDUE_ROOMS_MAX)
   for _, room in ipairs(names) do
     call('ZREM', list, room)
+    if list == key .. ':left' then forget_left(room) end
     ended[#ended + 1] = cjson.encode(room)
   end
 end
