@@ -56,7 +56,7 @@ impl User {
                 }
                 Ok(Reply::Done)
             }
-            UserOp::Push { direct } => {
+            UserOp::Push { direct, .. } => {
                 self.tell(&Event::Direct(direct), context);
                 let is_offline = self.connections.is_empty();
                 let offline = is_offline.then(|| self.identity.user_name()).into_iter().collect();

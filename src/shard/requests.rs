@@ -37,6 +37,8 @@ pub(super) struct PendingRequest {
 pub(super) struct Scatter {
     gather: Gather<Reply>,
     merge: Merge,
+    /// The refusal of a part, if all are needed.
+    failure: Option<Box<Reject>>,
     then: OnReply,
 }
 
@@ -47,6 +49,8 @@ pub(super) enum Merge {
     Limit(usize),
     /// Partial results of a query.
     Query(Query),
+    /// Sums of which no part may be missing.
+    Whole,
 }
 
 /// A client's name for a request, by which the answer refers to it.
@@ -165,7 +169,11 @@ impl RequestRef<'_> {
 impl Scatter {
     /// Adds one owner's part. Returns the whole reply with the last one.
     pub(super) fn add(&mut self, part: Result<Reply, Reject>) -> Option<Result<Reply, Reject>> {
-        self.gather.add(part, |all, part| merge(all, part, &self.merge))
+        if let (Err(reject), Merge::Whole) = (&part, &self.merge) {
+            self.failure = Some(Box::new(reject.clone()));
+        }
+        let whole = self.gather.add(part, |all, part| merge(all, part, &self.merge))?;
+        Some(self.failure.take().map_or(whole, |reject| Err(*reject)))
     }
 }
 
@@ -191,7 +199,7 @@ impl PendingRequest {
             Some(initial) => Gather::into_initial(awaited, initial),
             None => Gather::new(awaited),
         };
-        Self { then: OnReply::Gathered(Box::new(Scatter { gather, merge, then: self.then })), ..self }
+        Self { then: OnReply::Gathered(Box::new(Scatter { gather, merge, failure: None, then: self.then })), ..self }
     }
 }
 
@@ -262,7 +270,7 @@ impl Requests {
 fn merge(all: &mut Reply, part: Reply, rule: &Merge) {
     let limit = match rule {
         Merge::Limit(limit) => *limit,
-        Merge::Query(_) => usize::MAX,
+        Merge::Query(_) | Merge::Whole => usize::MAX,
     };
     match (all, part, rule) {
         (Reply::PartialResult(all), Reply::PartialResult(part), Merge::Query(query)) => all.add(part, query),

@@ -229,7 +229,7 @@ impl Both {
                     content: content(&number.to_string()),
                     at: number,
                 };
-                UserOp::Push { direct: Arc::new(direct) }
+                UserOp::Push { direct: Arc::new(direct), keep: false }
             }
             3 => UserOp::ListConnections,
             4 | 5 => UserOp::Describe { by: by.clone() },

@@ -209,7 +209,7 @@ fn push_reaches_connected_users() {
         content: content("x"),
         at: 3,
     });
-    let push = || UserOp::Push { direct: direct.clone() };
+    let push = || UserOp::Push { direct: direct.clone(), keep: false };
     let reached = |reply: Result<Reply, Reject>| match reply {
         Ok(Reply::Pushed(pushed)) => (pushed.reached, pushed.offline.len()),
         other => panic!("{other:?}"),

@@ -5,6 +5,7 @@ mod calls;
 mod framing;
 mod grants;
 mod issuers;
+mod kept;
 mod keys;
 mod lifecycle;
 mod openapi;

@@ -57,7 +57,7 @@ fn open_of_the_present_version_changes_no_table() {
 
 #[test]
 fn open_refuses_later_versions_and_foreign_files() {
-    let newer = "has version 99, this program knows versions up to 13: it was written by a later version of Switchboard; \
+    let newer = "has version 99, this program knows versions up to 14: it was written by a later version of Switchboard; \
                  run that one, or give this one another data_dir";
     for (pragma, expected) in [
         ("PRAGMA user_version = 99", newer),

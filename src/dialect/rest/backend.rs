@@ -39,6 +39,8 @@ pub struct Publish {
     pub idempotency_key: Option<Box<str>>,
     /// Whether it opens a stream.
     pub is_stream: bool,
+    /// Whether it is stored for users until they have received it.
+    pub keep: bool,
 }
 
 /// A piece of a stream.
@@ -101,6 +103,8 @@ pub(super) struct PublishBody<'a> {
     idempotency_key: Option<&'a RawValue>,
     #[serde(borrow)]
     status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    keep: Option<&'a RawValue>,
 }
 
 /// The body of `POST /api/v1/rooms/:roomId/messages/:messageId/append`, unread.
@@ -170,6 +174,10 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
     let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?;
     check_portable("data", data.get())?;
     let is_stream = opens_stream(&body, data.get())?;
+    let keep = read::<bool>("keep", body.keep, "true or false", |_| true)?.unwrap_or_default();
+    if keep && body.users.is_none() {
+        return Err(Reject::invalid("Only a message to users can be kept for them"));
+    }
     let content = Content {
         body: data.get().into(),
         event: text("event", body.event)?.filter(|event| &**event != DEFAULT_EVENT),
@@ -184,6 +192,7 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
         except: except.and_then(|text| ConnectionId::parse(&text)),
         idempotency_key: text("idempotencyKey", body.idempotency_key)?,
         is_stream,
+        keep,
     })
 }
 
@@ -414,6 +423,8 @@ mod tests {
             (r#"{"rooms":[],"data":1}"#, "rooms must be a list of 1 to 100 ids"),
             (r#"{"all":false,"data":1}"#, "all must be true"),
             (r#"{"all":true,"data":1,"event":""}"#, "event must be a string of 1 to 128 bytes"),
+            (r#"{"all":true,"data":1,"keep":true}"#, "Only a message to users can be kept for them"),
+            (r#"{"users":["u"],"data":1,"keep":1}"#, "keep must be true or false"),
             (r#"{"all":true,"data":1,"exclude":"x"}"#, "exclude must be a connection's id"),
         ];
         for (body, text) in table {

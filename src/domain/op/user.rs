@@ -57,6 +57,8 @@ pub enum UserOp {
     Push {
         /// The message.
         direct: Arc<Direct>,
+        /// Whether it is stored until a connection has acknowledged it, as one of another user is.
+        keep: bool,
     },
     /// Lists the user's connections.
     ListConnections,

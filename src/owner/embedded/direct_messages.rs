@@ -17,7 +17,7 @@ use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
 use crate::domain::hook::{HookChange, HookKind};
-use crate::domain::op::{Reply, Sent};
+use crate::domain::op::{PushResult, Reply, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
 use crate::domain::user::{too_much_waits, user_not_found};
@@ -179,7 +179,8 @@ impl DirectDeliveries {
         let is_known = users.is_present(&user) || self.waiting.get(&user).is_some();
         // The order of messages is kept if the user connects meanwhile.
         if is_known && !self.unknown.contains_key(&user) {
-            self.store(turn, users, user, (by, content));
+            let direct = new_direct(turn, by, content);
+            self.store(turn, users, user, direct);
             return Ok(None);
         }
         *self.unknown.entry(user.clone()).or_default() += 1;
@@ -188,6 +189,19 @@ impl DirectDeliveries {
         } else {
             Self::look_up_recipient(turn, user, by, content);
         }
+        Ok(None)
+    }
+
+    /// Stores a message of a backend, also for a user whom nobody knows yet.
+    pub(super) fn push(
+        &mut self,
+        turn: &mut Turn<'_>,
+        users: &UserStore,
+        user: Name,
+        direct: Arc<Direct>,
+    ) -> OpOutcome {
+        turn.check_store()?;
+        self.store(turn, users, user, direct);
         Ok(None)
     }
 
@@ -216,9 +230,16 @@ impl DirectDeliveries {
         result: StorageResult,
     ) {
         self.end_lookup(&user);
+        let is_known = match &result {
+            Ok(StorageReply::User(Some(_))) => true,
+            Ok(_) => users.is_present(&user),
+            Err(Unavailable) => false,
+        };
         match result {
-            Ok(StorageReply::User(Some(_))) => self.store(turn, users, user, (by, content)),
-            Ok(_) if users.is_present(&user) => self.store(turn, users, user, (by, content)),
+            Ok(_) if is_known => {
+                let direct = new_direct(turn, by, content);
+                self.store(turn, users, user, direct);
+            }
             Ok(_) => turn.reply(Err(user_not_found())),
             Err(Unavailable) => turn.reply(Err(Reject::storage_unavailable())),
         }
@@ -226,12 +247,12 @@ impl DirectDeliveries {
 
     /// Stores a message. It is delivered after its commit. Where too much waits for the user, as far as is known, storage is
     /// asked first: some of it can have expired.
-    fn store(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, (by, content): (Identity, Content)) {
-        if self.has_room(turn, &user, &content) {
-            self.keep(turn, users, user, (by, content));
+    fn store(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, direct: Arc<Direct>) {
+        if self.has_room(turn, &user, &direct.content) {
+            self.keep(turn, users, user, direct);
         } else {
             let query = StorageQuery::DirectBytes { user: user.clone() };
-            turn.request(StorageRequest::DirectBytes { user, by, content }, query);
+            turn.request(StorageRequest::DirectBytes { user, direct }, query);
         }
     }
 
@@ -240,7 +261,7 @@ impl DirectDeliveries {
         &mut self,
         turn: &mut Turn<'_>,
         users: &UserStore,
-        (user, by, content): (Name, Identity, Content),
+        (user, direct): (Name, Arc<Direct>),
         result: StorageResult,
     ) {
         let Ok(StorageReply::DirectBytes(stored)) = result else {
@@ -251,14 +272,13 @@ impl DirectDeliveries {
             known.filter(|known| known.stage == DeliveryStage::Storing).map(|known| known.bytes).sum();
         self.bytes.remove(&user);
         self.add_bytes(&user, stored + on_the_way);
-        match has_room_beside(turn, stored + on_the_way, &content) {
-            true => self.keep(turn, users, user, (by, content)),
+        match has_room_beside(turn, stored + on_the_way, &direct.content) {
+            true => self.keep(turn, users, user, direct),
             false => turn.reply(Err(too_much_waits(turn.rules().direct_bytes))),
         }
     }
 
-    fn keep(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, (by, content): (Identity, Content)) {
-        let direct = new_direct(turn, by, content);
+    fn keep(&mut self, turn: &mut Turn<'_>, users: &UserStore, user: Name, direct: Arc<Direct>) {
         self.add_bytes(&user, direct.content.bytes() as u64);
         self.add_stage(&user, &direct, DeliveryStage::Storing);
         if users.connections_of(&user).is_empty() {
@@ -461,6 +481,16 @@ impl DirectDeliveries {
             assert!(core.requests.asks_directs_of(user), "direct messages: each requested user has a storage request");
         }
     }
+}
+
+/// The reply to a message that is committed: a backend learns whom it reaches now.
+pub(super) fn receipt(users: &UserStore, user: &Name, direct: &Direct) -> Reply {
+    if !direct.is_pushed {
+        return Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at });
+    }
+    let reached = users.connections_of(user).len();
+    let offline = if reached == 0 { vec![user.clone()] } else { Vec::new() };
+    Reply::Pushed(PushResult { reached, offline })
 }
 
 /// Whether a message can wait beside others of so many bytes.

@@ -39,7 +39,7 @@ use crate::domain::access::{Identity, Roles};
 use crate::domain::connection::connection_not_found;
 use crate::domain::event::Event;
 use crate::domain::monitoring::{MessageStats, PresenceStats};
-use crate::domain::op::{Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, Sent, UsersPage, UsersView};
+use crate::domain::op::{Op, PresenceView, Reply, RoomOp, RoomRules, RoomsView, UsersPage, UsersView};
 use crate::domain::query::{PartialResult, RoomPage, RoomsPage};
 use crate::domain::record::Session;
 use crate::domain::reject::Reject;
@@ -383,7 +383,7 @@ impl Parts<'_> {
             PendingEffect::RetriedOperation { room, op } => rooms.retry(turn, room, op),
             PendingEffect::RoomDeletion { room } => rooms.remove(turn, &room),
             PendingEffect::DirectMessage { user, direct } => {
-                turn.reply(Ok(Reply::Sent(Sent { id: direct.id, seq: None, at: direct.at })));
+                turn.reply(Ok(direct_messages::receipt(users, &user, &direct)));
                 directs.stored(turn, users, &user, direct);
             }
             PendingEffect::DirectToUnknownUser { user, by, content } => {
@@ -466,8 +466,8 @@ impl Parts<'_> {
             StorageRequest::Recipient { user, by, content } => {
                 directs.recipient_found(turn, users, (user, by, content), result);
             }
-            StorageRequest::DirectBytes { user, by, content } => {
-                directs.bytes_found(turn, users, (user, by, content), result);
+            StorageRequest::DirectBytes { user, direct } => {
+                directs.bytes_found(turn, users, (user, direct), result);
             }
             StorageRequest::MadeRooms => {
                 let reply = made_rooms_counted(turn.rules().rooms_per_user, result);

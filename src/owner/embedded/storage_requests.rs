@@ -12,7 +12,7 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::ReceiptKind;
-use crate::domain::event::{Content, Event, Message};
+use crate::domain::event::{Content, Direct, Event, Message};
 use crate::domain::history::HistoryRange;
 use crate::domain::monitoring::PresenceStats;
 use crate::domain::op::{AddressedEvent, RoomOp, SendMessage};
@@ -53,7 +53,7 @@ pub(super) enum StorageRequest {
     /// The number of rooms that a user has made.
     MadeRooms,
     /// The bytes that wait for the recipient of a direct message.
-    DirectBytes { user: Name, by: Identity, content: Content },
+    DirectBytes { user: Name, direct: Arc<Direct> },
     /// Dead letters of the outbox.
     DeadLetters,
     /// The last presence of an offline user.

@@ -97,6 +97,7 @@ impl UserStore {
             UserOp::UnregisterSocket { socket } => {
                 self.registrations.unregister(&name, &socket).map(|()| Some(Reply::Done))
             }
+            UserOp::Push { direct, keep: true } if turn.rules().has_store => directs.push(turn, self, name, direct),
             UserOp::Send { by, content } => directs.send(turn, self, name, (by, *content)),
             UserOp::Attach { connection, by, socket } => self.attach(turn, directs, name, (connection, by, socket)),
             UserOp::Detach { connection, .. } => {

@@ -81,11 +81,12 @@ pub(super) struct WireDirect {
     sender: WireIdentity,
     #[serde(rename = "s")]
     content: WireContent,
-    at: u64,
     #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     is_pushed: bool,
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     except: Option<WireConnectionId>,
+    /// The last field: scripts read it at the end.
+    at: u64,
 }
 
 impl From<&Direct> for WireDirect {

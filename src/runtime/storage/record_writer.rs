@@ -105,8 +105,9 @@ statements! {
             ON CONFLICT DO UPDATE SET status = excluded.status, seen_at = coalesce(?4, seen_at, ?5)";
         see_sender: "UPDATE user SET username = ?2, email = ?3, status = ?4, seen_at = ?5
             WHERE number = ?1 AND seen_at IS NULL";
-        keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata, event)
-            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        keep_direct: "INSERT INTO direct(user, id, at, sender, username, body, kind, reply_to, attachment, metadata, event,
+                is_pushed)
+            VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
         keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms, dialect)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
@@ -418,6 +419,7 @@ impl<'c> RecordWriter<'c> {
             content.attachment.as_deref(),
             content.metadata.as_deref(),
             content.event.as_deref(),
+            direct.is_pushed,
         ])?;
         Ok(())
     }

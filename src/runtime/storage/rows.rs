@@ -22,7 +22,8 @@ pub(super) const MESSAGE: &str = "message.seq, message.id, message.at, user.name
     message.display_name, message.revision, message.revised";
 
 /// Columns of [`direct`].
-pub(super) const DIRECT: &str = "id, at, sender, username, body, kind, reply_to, attachment, metadata, event";
+pub(super) const DIRECT: &str =
+    "id, at, sender, username, body, kind, reply_to, attachment, metadata, event, is_pushed";
 
 /// The size of a direct message, as [`Content::bytes`] has it.
 pub(super) const DIRECT_BYTES: &str =
@@ -205,7 +206,7 @@ fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
 
 pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
     let (id, at, sender, content) = (uuid(row, 0)?, nat(row, 1)?, sender(row, 2)?, content(row, 4)?);
-    Ok(Direct { is_pushed: false, except: None, id, sender, content, at })
+    Ok(Direct { is_pushed: row.get(10)?, except: None, id, sender, content, at })
 }
 
 pub(super) fn roles_column(roles: Roles) -> u8 {

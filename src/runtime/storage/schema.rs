@@ -13,7 +13,7 @@ pub(super) const APPLICATION_ID: i32 = 0x5377_4264;
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// Step n migrates version n to n + 1. A released step never changes.
-const STEPS: [&str; 13] = [
+const STEPS: [&str; 14] = [
     ROOMS_AND_MESSAGES,
     DIRECTS_SESSIONS_AND_PRESENCE,
     DIALECTS_OF_SESSIONS,
@@ -27,6 +27,7 @@ const STEPS: [&str; 13] = [
     METADATA_OF_ROOMS,
     REVISIONS_OF_MESSAGES,
     STREAMS,
+    PUSHES_AND_ANSWERS,
 ];
 
 const ROOMS_AND_MESSAGES: &str = "
@@ -234,6 +235,21 @@ const STREAMS: &str = "
     CREATE INDEX message_stream ON message(room) WHERE revision = 6;
 ";
 
+const PUSHES_AND_ANSWERS: &str = "
+    ALTER TABLE direct ADD COLUMN is_pushed INTEGER NOT NULL DEFAULT 0;  -- whether a backend has sent it
+
+    -- Whom the messages of backends with an idempotency key have reached. Numbers are in the order of time.
+    CREATE TABLE push(
+        number INTEGER PRIMARY KEY,
+        sender TEXT NOT NULL,
+        key TEXT NOT NULL,
+        at INTEGER NOT NULL,
+        reached INTEGER NOT NULL,
+        offline TEXT NOT NULL,        -- JSON
+        UNIQUE(sender, key)
+    );
+";
+
 /// The identifying fields of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileHeader {
@@ -292,6 +308,7 @@ mod tests {
         assert_eq!(tables(0), tables(10));
         assert_eq!(tables(0), tables(11));
         assert_eq!(tables(0), tables(12));
+        assert_eq!(tables(0), tables(13));
     }
 
     #[test]

@@ -330,6 +330,7 @@ impl<'a> RestAnswers<'a> {
         };
         let merge = match ops.first() {
             Some(Op::Query(query)) => Merge::Query(query.clone()),
+            Some(Op::User(_, UserOp::Push { keep: true, .. })) => Merge::Whole,
             _ => Merge::Limit(call.users_max()),
         };
         let then = OnReply::Rest(Box::new(call));

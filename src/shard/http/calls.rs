@@ -220,7 +220,7 @@ impl<'a> Calls<'a> {
             return (Vec::new(), none);
         };
         let direct = self.direct(now, by, content, None);
-        let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
+        let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone(), keep: false });
         match call {
             RestCall::PushToUser { user, .. } | RestCall::Notify { user, .. } => (vec![push(user)], None),
             RestCall::PushToUsers { users, .. } => (users.iter().map(push).collect(), none),
@@ -285,9 +285,16 @@ impl<'a> Calls<'a> {
                 ((0..).zip(rooms).map(send).collect(), Some(Reply::Published(Vec::new())))
             }
             PublishTarget::Users(users) => {
-                let direct = self.direct(now, by, &publish.content, publish.except);
-                let push = |user: &Name| Op::User(user.clone(), UserOp::Push { direct: direct.clone() });
-                (users.iter().map(push).collect(), pushed)
+                let mut direct = self.direct(now, by, &publish.content, publish.except);
+                let mut push = |user: &Name| {
+                    if publish.keep {
+                        // Each is acknowledged by itself.
+                        let id = message_id(&mut self.core.rng, now);
+                        direct = Arc::new(Direct { id, ..(*direct).clone() });
+                    }
+                    Op::User(user.clone(), UserOp::Push { direct: direct.clone(), keep: publish.keep })
+                };
+                (users.iter().map(&mut push).collect(), pushed)
             }
             PublishTarget::All => (vec![Op::Broadcast(self.direct(now, by, &publish.content, publish.except))], pushed),
         }

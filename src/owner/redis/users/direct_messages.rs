@@ -19,6 +19,7 @@ use crate::base::ids::ConnectionId;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct, Event};
 use crate::domain::op::{Sent, message_id};
+use crate::message::redis::Bytes;
 use crate::message::{Requester, ShardMessage};
 use crate::owner::redis::calls::CallPurpose;
 use crate::owner::redis::directory::LocalUsers;
@@ -308,10 +309,20 @@ impl DirectMessages {
 pub(super) fn send(turn: &mut OwnerTurn<'_>, name: Name, by: Identity, content: Content, to: Requester) {
     let (id, at) = (message_id(&mut turn.node.rng, turn.now), turn.now.wall);
     let direct = Direct { is_pushed: false, except: None, id, sender: by, content, at };
-    let keep = wire::number(turn.node.settings.keep_messages);
-    let most = wire::number(turn.node.rules.direct_bytes as u64);
-    let arguments = vec![wire::message_id(direct.id), wire::json(&WireDirect::from(&direct)), keep, most];
+    let arguments = store_arguments(turn, &direct, false);
     let sent = Sent { id: direct.id, seq: None, at: direct.at };
     let purpose = |name| CallPurpose::User(name, UserCall::Send(sent));
     turn.call_user(&scripts::SEND_DIRECT, name, Some(to), purpose, arguments);
+}
+
+/// The same for a message of a backend, also to a user whom nobody knows yet.
+pub(super) fn push_kept(turn: &mut OwnerTurn<'_>, name: Name, direct: &Direct, to: Requester) {
+    let arguments = store_arguments(turn, direct, true);
+    turn.call_user(&scripts::SEND_DIRECT, name, Some(to), |name| CallPurpose::User(name, UserCall::Push), arguments);
+}
+
+fn store_arguments(turn: &OwnerTurn<'_>, direct: &Direct, may_be_unknown: bool) -> Vec<Bytes> {
+    let keep = wire::number(turn.node.settings.keep_messages);
+    let most = wire::number(turn.node.rules.direct_bytes as u64);
+    vec![wire::message_id(direct.id), wire::json(&WireDirect::from(direct)), keep, most, wire::flag(may_be_unknown)]
 }

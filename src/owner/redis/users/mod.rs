@@ -181,7 +181,10 @@ impl Users {
                 (&scripts::SET_STATUS, UserCall::SetStatus, vec![wire::text(status.as_str()), since, by, unknown])
             }
             UserOp::Send { by, content } => return direct_messages::send(turn, name, by, *content, to),
-            UserOp::Push { direct } => (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))]),
+            UserOp::Push { direct, keep: true } => return direct_messages::push_kept(turn, name, &direct, to),
+            UserOp::Push { direct, .. } => {
+                (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))])
+            }
             UserOp::ListConnections => (&scripts::LIST_CONNECTIONS, UserCall::Connections, Vec::new()),
             UserOp::Describe { by } => (&scripts::DESCRIBE_USER, UserCall::Look(by), Vec::new()),
             UserOp::RegisterSocket { socket, device } => {
