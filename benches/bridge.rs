@@ -19,6 +19,7 @@ use mio::{Events, Poll, Token};
 use redis::Connection;
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::Content;
@@ -141,7 +142,7 @@ impl BridgedNodes {
                     connection: node.connection(slot),
                     by: Identity::new(&format!("user-{slot}"), None, None, Roles::default()),
                     peer: None,
-                    display_name: None,
+                    about: About::default(),
                     media: MediaState::default(),
                     create: true,
                     rewind: 0,

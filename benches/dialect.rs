@@ -11,6 +11,7 @@ use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
 use switchboard::dialect::encoded_event::EncodedEvent;
 use switchboard::dialect::raw;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use switchboard::domain::connection_mode::ConnectionMode;
@@ -38,7 +39,7 @@ fn connection(slot: u32) -> ConnectionId {
 
 fn peer(slot: u32) -> PeerView {
     let media = MediaState { audio: true, ..MediaState::default() };
-    PeerView { name: PeerName::Own(connection(slot)), display_name: None, identity: alice(), media }
+    PeerView { name: PeerName::Own(connection(slot)), about: About::default(), identity: alice(), media }
 }
 
 fn joined(peers: u32) -> Joined {

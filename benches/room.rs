@@ -8,6 +8,7 @@ use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Signal};
 use switchboard::domain::event::Content;
@@ -81,7 +82,7 @@ fn connection(slot: u32, rng: &mut Rng) -> ConnectionId {
 
 fn join(connection: ConnectionId, at: usize, peer: Option<Name>) -> RoomOp {
     let (by, media) = (identity(at), MediaState::default());
-    RoomOp::Join(Box::new(JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 }))
+    RoomOp::Join(Box::new(JoinRoom { connection, by, peer, about: About::default(), media, create: true, rewind: 0 }))
 }
 
 fn media(connection: ConnectionId) -> RoomOp {

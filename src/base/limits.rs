@@ -29,6 +29,9 @@ pub const REQUEST_ID_BYTES: usize = 256;
 /// Maximum size of a display name, in bytes.
 pub const DISPLAY_NAME_BYTES: usize = 128;
 
+/// Maximum size of the `data` of a member, as JSON, in bytes: each member of a room is shown it.
+pub const MEMBER_DATA_BYTES: usize = 1024;
+
 /// Maximum size of a message's `metadata` and of its `attachment`, each as JSON, in bytes.
 pub const EXTRA_BYTES: usize = 16 * 1024;
 

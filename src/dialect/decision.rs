@@ -70,7 +70,11 @@ pub fn event_question(
 pub fn join_question(out: &mut Vec<u8>, subject: &DecisionSubject<'_>, room: &str, join: &JoinRoom, now: Now) {
     question(out, DecisionKind::Join, subject, now, |object| {
         object.string("roomId", room).optional("peerId", join.peer.as_deref());
-        object.optional("displayName", join.display_name.as_deref());
+        object.optional("displayName", join.about.display_name());
+        object.optional_raw("memberData", join.about.data());
+        if join.about.is_observer() {
+            object.bool("observe", true);
+        }
     });
 }
 

@@ -171,6 +171,18 @@ pub(super) fn display_name(value: Option<&str>) -> Result<Option<Cow<'_, str>>, 
     Ok(text.filter(|text| !text.is_empty()))
 }
 
+/// What a member shows beside its name.
+pub(super) fn member_data<'a>(value: Option<&'a str>, is_portable: bool) -> Result<Option<Opaque<'a>>, Reject> {
+    let data = present(value).map(|json| portable("data", json, is_portable)).transpose()?;
+    match data {
+        Some(json) if json.len() > limits::MEMBER_DATA_BYTES => {
+            let text = format!("data is larger than {} bytes", limits::MEMBER_DATA_BYTES);
+            Err(Reject::new(Code::MessageTooLarge, text))
+        }
+        other => Ok(other),
+    }
+}
+
 pub(super) fn flag(field: &str, value: Option<&str>) -> Result<Option<bool>, Reject> {
     match present(value) {
         None => Ok(None),

@@ -25,6 +25,24 @@ impl Members {
     }
 }
 
+impl Room {
+    /// A member changes the media that it sends.
+    pub(super) fn set_media(
+        &mut self,
+        connection: ConnectionId,
+        peer: Option<&str>,
+        (media, sfu): (MediaState, Option<bool>),
+        context: &mut OpContext<'_>,
+    ) -> Result<Reply, Reject> {
+        let member = self.identify(connection, peer, "peerId")?.check_sends()?;
+        let (name, media) = (member.peer_name(), MediaState { sfu: sfu.unwrap_or(member.media.sfu), ..media });
+        let at = self.members.position(connection).expect("members: an identified member is found");
+        self.members.set_media(at, media);
+        context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
+        Ok(Reply::Done)
+    }
+}
+
 /// The way that media take between the callers of a room.
 pub(super) fn mode(room: &Room) -> ConnectionMode {
     room.momentary.get().map_or_else(ConnectionMode::default, |state| state.call.mode)
@@ -94,7 +112,7 @@ pub(super) fn report_failure(
     peer: &str,
     context: &mut OpContext<'_>,
 ) -> Result<Reply, Reject> {
-    let own = room.identify(connection, None, "peerId")?;
+    let own = room.identify(connection, None, "peerId")?.check_sends()?;
     if peer == SFU {
         let (is_capable, media) = (own.media.sfu, own.media);
         return match is_capable {
@@ -102,7 +120,7 @@ pub(super) fn report_failure(
             false => Ok(Reply::Done),
         };
     }
-    let other = room.members.addressed(peer).ok_or_else(Reject::peer_not_found)?;
+    let other = room.members.reachable(peer)?;
     if context.rules.mode.is_on && own.media.sfu && other.media.sfu && own.connection != other.connection {
         let callers = room.members.callers();
         room.momentary.change(|state| state.call.failed_among = Some(callers.all));

@@ -278,6 +278,10 @@ pub struct Join<'a> {
     pub media: MediaState,
     /// The number of last messages that the client wants.
     pub rewind: usize,
+    /// What the other members see beside the name, as JSON.
+    pub data: Option<Opaque<'a>>,
+    /// Whether it only receives, unknown to the others.
+    pub is_observer: bool,
     /// A token that lets its bearer into this room.
     pub token: Option<Cow<'a, str>>,
 }

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::about::About;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use crate::domain::connection_mode::{ConnectionMode, ModeChange};
@@ -264,8 +265,8 @@ impl PeerName {
 pub struct PeerView {
     /// Its name in the room.
     pub name: PeerName,
-    /// The name to show, if it is not the username.
-    pub display_name: Option<Name>,
+    /// What it shows of itself.
+    pub about: About,
     /// Its user.
     pub identity: Identity,
     /// The media it sends.
@@ -275,13 +276,13 @@ pub struct PeerView {
 impl PeerView {
     /// The name to show.
     pub fn display_name(&self) -> &str {
-        shown_name(&self.display_name, &self.identity)
+        self.about.display_name().unwrap_or(self.identity.username())
     }
 
     /// The most bytes that it takes as JSON: names whose every byte is escaped, the names of fields, the media.
     pub fn bytes_max(&self) -> usize {
         let names = self.name.with(str::len) + self.identity.user().len() + self.display_name().len();
-        2 * names + 128
+        2 * names + self.about.data().map_or(0, |data| data.len() + 8) + 128
     }
 }
 

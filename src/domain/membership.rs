@@ -9,6 +9,7 @@ use crate::base::grow;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::map::{Map, map};
+use crate::domain::about::About;
 use crate::domain::access::Identity;
 use crate::domain::call;
 use crate::domain::command::MediaState;
@@ -26,8 +27,8 @@ pub(crate) struct Member {
     pub(crate) connection: ConnectionId,
     /// The peer id that its client chose; the connection's id if absent.
     pub(crate) name: Option<Name>,
-    /// The display name, if it differs from the username.
-    pub(crate) display_name: Option<Name>,
+    /// What it shows of itself.
+    pub(crate) about: About,
     pub(crate) identity: Identity,
     pub(crate) media: MediaState,
     /// It has sent a signal.
@@ -35,6 +36,16 @@ pub(crate) struct Member {
 }
 
 impl Member {
+    /// Whether it only receives: the others do not see it.
+    pub(crate) fn is_observer(&self) -> bool {
+        self.about.is_observer()
+    }
+
+    /// Rejects a member that only receives.
+    pub(super) fn check_sends(&self) -> Result<&Self, Reject> {
+        if self.is_observer() { Err(Reject::observer()) } else { Ok(self) }
+    }
+
     pub(crate) fn peer_name(&self) -> PeerName {
         match &self.name {
             Some(name) => PeerName::Chosen(name.clone()),
@@ -45,7 +56,7 @@ impl Member {
     pub(crate) fn peer(&self) -> PeerView {
         PeerView {
             name: self.peer_name(),
-            display_name: self.display_name.clone(),
+            about: self.about.clone(),
             identity: self.identity.clone(),
             media: self.media,
         }
@@ -66,6 +77,8 @@ pub(crate) struct Members {
 }
 
 struct MemberIndex {
+    /// The number of observers.
+    observers: usize,
     by_connection: Map<ConnectionId, u32>,
     by_name: Map<Name, u32>,
 }
@@ -76,15 +89,31 @@ impl Members {
         self.list.capacity() * size_of::<Member>()
     }
 
+    /// The number of members without observers.
     pub(crate) fn len(&self) -> usize {
+        match &self.index {
+            Some(index) => self.list.len() - index.observers,
+            None => self.iter().count(),
+        }
+    }
+
+    /// The number of members with observers.
+    pub(crate) fn connections(&self) -> usize {
         self.list.len()
     }
 
+    /// Whether there are no members, and no observers either.
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
+    /// The members without observers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.list.iter().filter(|member| !member.is_observer())
+    }
+
+    /// The members with observers.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Member> {
         self.list.iter()
     }
 
@@ -109,7 +138,7 @@ impl Members {
     }
 
     /// Changes the media of the member at `at`.
-    fn set_media(&mut self, at: usize, media: MediaState) {
+    pub(super) fn set_media(&mut self, at: usize, media: MediaState) {
         let member = &mut self.list[at];
         self.capable = self.capable - u32::from(member.media.sfu) + u32::from(media.sfu);
         member.media = media;
@@ -136,6 +165,11 @@ impl Members {
         self.named(name).or_else(|| self.of(ConnectionId::parse(name)?))
     }
 
+    /// As [`Self::addressed`], unless it is an observer, which others do not see.
+    pub(crate) fn reachable(&self, name: &str) -> Result<&Member, Reject> {
+        self.addressed(name).filter(|member| !member.is_observer()).ok_or_else(Reject::peer_not_found)
+    }
+
     pub(super) fn position(&self, connection: ConnectionId) -> Option<usize> {
         match &self.index {
             Some(index) => index.by_connection.get(&connection).map(|at| *at as usize),
@@ -158,12 +192,14 @@ impl Members {
         self.count(member.connection, true);
         self.capable += u32::from(member.media.sfu);
         let at = self.list.len() as u32;
+        let is_observer = member.is_observer();
         grow::push(&mut self.list, member);
         if let Some(index) = &mut self.index {
+            index.observers += usize::from(is_observer);
             index.add(&self.list[at as usize], at);
         } else if self.list.len() > INDEXED_FROM {
-            let seed = seed();
-            let mut index = Box::new(MemberIndex { by_connection: map(seed), by_name: map(seed) });
+            let (seed, observers) = (seed(), self.list.len() - self.iter().count());
+            let mut index = Box::new(MemberIndex { observers, by_connection: map(seed), by_name: map(seed) });
             for (at, member) in self.list.iter().enumerate() {
                 index.add(member, at as u32);
             }
@@ -173,6 +209,7 @@ impl Members {
 
     fn remove(&mut self, at: usize) -> Member {
         if let Some(index) = &mut self.index {
+            index.observers -= usize::from(self.list[at].is_observer());
             index.remove(&self.list[at]);
             let last = self.list.len() - 1;
             if at != last {
@@ -244,7 +281,7 @@ impl Members {
     /// there is no receiver, and no search.
     fn is_alone(&self, connection: ConnectionId, user: &str) -> bool {
         let is_other = |member: &Member| member.connection != connection && member.identity.user() == user;
-        !self.has_peers() || !self.list.iter().any(is_other)
+        !self.has_peers() || !self.iter().any(is_other)
     }
 
     pub(super) fn check_invariants(&self) {
@@ -262,6 +299,7 @@ impl Members {
         assert_eq!(capable, self.capable as usize, "members: those that can use a media server match their count");
         if let Some(index) = &self.index {
             assert_eq!(index.by_connection.len(), self.list.len(), "members: the index has each connection, once");
+            assert_eq!(self.iter().count(), self.len(), "members: observers match their count");
             let named = self.list.iter().filter(|member| member.name.is_some()).count();
             assert_eq!(index.by_name.len(), named, "members: the index has each chosen peer id, once");
         }
@@ -319,12 +357,22 @@ impl Room {
             if self.members.list[at].identity.user() != join.by.user() {
                 return Err(Reject::peer_id_taken());
             }
-            return Ok(self.take_over(at, join, context));
+            if self.members.list[at].is_observer() == join.about.is_observer() {
+                return Ok(self.take_over(at, join, context));
+            }
+            // A member that only observes from now on leaves for the others, and one that does no more arrives.
+            if !join.about.is_observer() && self.is_full(context) {
+                return Err(Reject::room_full());
+            }
+            let former = self.remove_member(at, context).connection;
+            if former != join.connection {
+                context.tell(former, Event::Left { room: self.id.clone(), cause: LeaveCause::Replaced });
+            }
         }
         match self.members.position(join.connection) {
             // The place is free again, also in a room that has become smaller.
             Some(at) => drop(self.remove_member(at, context)),
-            None if self.is_full(context) => return Err(Reject::room_full()),
+            None if !join.about.is_observer() && self.is_full(context) => return Err(Reject::room_full()),
             None => {}
         }
         Ok(self.enter(join, context))
@@ -350,7 +398,7 @@ impl Room {
         }
         let member = &mut self.members.list[at];
         member.identity = join.by;
-        member.display_name = join.display_name;
+        member.about = join.about;
         if member.media != join.media {
             let event = Event::Media { room: self.id.clone(), peer: member.peer_name(), media: join.media };
             self.members.set_media(at, join.media);
@@ -366,11 +414,15 @@ impl Room {
         let member = Member {
             connection,
             name: join.peer,
-            display_name: join.display_name,
+            about: join.about,
             identity: join.by,
             media: join.media,
             has_signaled: false,
         };
+        if member.is_observer() {
+            self.members.push(member, || context.rng.next_u64());
+            return self.joined(connection, context);
+        }
         let peer = member.peer();
         self.members.push(member, || context.rng.next_u64());
         context.hook_arrival(&self.id, self.members.len(), &peer.name, &peer.identity);
@@ -408,6 +460,9 @@ impl Room {
 
     /// Removes the member at `at`, with an event for the others.
     fn remove_member(&mut self, at: usize, context: &mut OpContext<'_>) -> Member {
+        if self.members.list[at].is_observer() {
+            return self.members.remove(at);
+        }
         let was_announced = self.members.len() <= context.rules.announce_limit;
         let typist = self.members.list[at].connection;
         self.stop_typing(typist, typist, context);
@@ -479,7 +534,7 @@ impl Room {
                 connection,
                 by: by.clone(),
                 peer: None,
-                display_name: None,
+                about: About::default(),
                 media: MediaState::default(),
                 create: false,
                 rewind: 0,
@@ -536,21 +591,6 @@ impl Room {
             }
         }
         if found { Ok(Reply::Done) } else { Err(Reject::not_in_room()) }
-    }
-
-    pub(super) fn set_media(
-        &mut self,
-        connection: ConnectionId,
-        peer: Option<&str>,
-        (media, sfu): (MediaState, Option<bool>),
-        context: &mut OpContext<'_>,
-    ) -> Result<Reply, Reject> {
-        let member = self.identify(connection, peer, "peerId")?;
-        let (name, media) = (member.peer_name(), MediaState { sfu: sfu.unwrap_or(member.media.sfu), ..media });
-        let at = self.members.position(connection).expect("members: an identified member is found");
-        self.members.set_media(at, media);
-        context.tell_members(Some(connection), Event::Media { room: self.id.clone(), peer: name, media });
-        Ok(Reply::Done)
     }
 }
 

@@ -43,13 +43,13 @@ impl Room {
                 (publisher.identity, PeerName::Chosen(name), None)
             }
             None => {
-                let member = self.identify(draft.connection, None, "fromPeerId")?;
-                (member.identity.clone(), member.peer_name(), member.display_name.clone())
+                let member = self.identify(draft.connection, None, "fromPeerId")?.check_sends()?;
+                (member.identity.clone(), member.peer_name(), member.about.shared_name())
             }
         };
         let target = match &draft.to {
             Some(name) => {
-                let target = self.members.addressed(name).ok_or_else(Reject::peer_not_found)?;
+                let target = self.members.reachable(name)?;
                 Some((target.connection, target.peer_name()))
             }
             None => None,
@@ -107,7 +107,7 @@ impl Room {
         kind: ReceiptKind,
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
-        let by = self.user_of(connection)?;
+        let by = sender_of(self, connection)?;
         let sender = self.log.mark(message, kind).ok_or_else(Reject::message_not_found)?;
         self.mark(&sender, message, by, kind, context);
         Ok(Reply::Done)
@@ -144,6 +144,11 @@ impl Room {
     }
 }
 
+/// As [`Room::user_of`], of a member that may send.
+pub(crate) fn sender_of(room: &Room, connection: ConnectionId) -> Result<Identity, Reject> {
+    room.identify(connection, None, "peerId")?.check_sends().map(|member| member.identity.clone())
+}
+
 /// Marks those of several messages that are recent. The others are to be looked up in storage.
 pub(crate) fn mark_messages(
     room: &mut Room,
@@ -152,7 +157,7 @@ pub(crate) fn mark_messages(
     kind: ReceiptKind,
     context: &mut OpContext<'_>,
 ) -> Result<OlderMessages, Reject> {
-    let by = room.user_of(connection)?;
+    let by = sender_of(room, connection)?;
     let (recent, older) = match messages {
         MarkedMessages::These(ids) => {
             let is_recent = |id: &Uuid| room.log.seq_of(*id).is_some();

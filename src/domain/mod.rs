@@ -5,6 +5,7 @@
 //! [`reject::Reject`]), the audience receives [`event::Event`]s, and state that must survive a restart becomes a
 //! [`record::Record`].
 
+pub mod about;
 pub mod access;
 pub mod api_key;
 pub mod app;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::about::About;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
@@ -226,7 +227,7 @@ pub struct Position {
     /// The peer id that its client chose; the connection's id if absent.
     pub peer: Option<Name>,
     /// The display name, if it differs from the username.
-    pub display_name: Option<Name>,
+    pub about: About,
     /// The media it sent.
     pub media: MediaState,
 }

@@ -40,6 +40,8 @@ pub enum Code {
     PeerIdTaken,
     /// The peer id is not the sender's own.
     PeerMismatch,
+    /// The member only observes the room.
+    Observer,
     /// No such user.
     UserNotFound,
     /// No such connection.
@@ -70,7 +72,7 @@ pub enum Code {
 
 impl Code {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::BadJson,
         Self::InvalidMessage,
         Self::UnknownType,
@@ -87,6 +89,7 @@ impl Code {
         Self::PeerNotFound,
         Self::PeerIdTaken,
         Self::PeerMismatch,
+        Self::Observer,
         Self::UserNotFound,
         Self::ConnectionNotFound,
         Self::MessageNotFound,
@@ -121,6 +124,7 @@ impl Code {
             Self::PeerNotFound => "PEER_NOT_FOUND",
             Self::PeerIdTaken => "PEER_ID_TAKEN",
             Self::PeerMismatch => "PEER_MISMATCH",
+            Self::Observer => "OBSERVER",
             Self::UserNotFound => "USER_NOT_FOUND",
             Self::ConnectionNotFound => "CONNECTION_NOT_FOUND",
             Self::MessageNotFound => "MESSAGE_NOT_FOUND",
@@ -163,6 +167,11 @@ impl Reject {
     /// The client is no member of the room.
     pub fn not_in_room() -> Self {
         Self::new(Code::NotInRoom, "You are not in this room")
+    }
+
+    /// An observer may not send.
+    pub fn observer() -> Self {
+        Self::new(Code::Observer, "You only observe this room; join it without observe to send")
     }
 
     /// The room exists already.

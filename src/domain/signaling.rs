@@ -18,9 +18,9 @@ impl Room {
         if *signal.to == *SFU {
             return call::admit(self, signal.connection, signal.from.as_deref());
         }
-        let sender = self.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?;
+        let sender = self.identify(signal.connection, signal.from.as_deref(), "fromPeerId")?.check_sends()?;
         let is_first = context.rules.mode.is_on && !sender.has_signaled;
-        let target = self.members.addressed(&signal.to).ok_or_else(Reject::peer_not_found)?;
+        let target = self.members.reachable(&signal.to)?;
         let event = Event::Signal(Box::new(Signaled {
             room: self.id.clone(),
             from: sender.peer_name(),

@@ -57,7 +57,7 @@ impl Typing {
 
     /// Starts or renews typing; whether the user has just started. Beyond the limit nothing is noted.
     fn start(&mut self, member: &Member, now: Now) -> bool {
-        let Member { connection, identity, display_name, .. } = member;
+        let Member { connection, identity, about, .. } = member;
         let is_new = !self.has_user(identity.user());
         let until = now.mono + limits::TYPING_MS;
         let connections = &mut self.connections;
@@ -68,7 +68,7 @@ impl Typing {
         if connections.len() >= limits::TYPISTS_PER_ROOM {
             return false;
         }
-        let (connection, identity, display_name) = (*connection, identity.clone(), display_name.clone());
+        let (connection, identity, display_name) = (*connection, identity.clone(), about.shared_name());
         connections.push(TypingConnection { connection, identity, display_name, started_at: now.wall, until });
         is_new
     }
@@ -127,11 +127,11 @@ impl Room {
         context: &mut OpContext<'_>,
     ) -> Result<Reply, Reject> {
         self.identify(connection, None, "peerId")?;
-        let member = self.members.identify(connection, None, "peerId")?;
+        let member = self.members.identify(connection, None, "peerId")?.check_sends()?;
         if !is_typing {
             self.stop_typing(connection, connection, context);
         } else if self.momentary.change(|state| state.typing.start(member, context.now)) {
-            let (by, display_name) = (member.identity.clone(), member.display_name.clone());
+            let (by, display_name) = (member.identity.clone(), member.about.shared_name());
             let event = Event::Typing { room: self.id.clone(), by, display_name, is_typing };
             context.tell_members(Some(connection), event);
         }
@@ -181,6 +181,7 @@ mod tests {
     use crate::base::ids::ConnectionPlace;
     use crate::base::rng::Rng;
     use crate::base::time::Now;
+    use crate::domain::about::About;
     use crate::domain::access::Roles;
     use crate::domain::command::MediaState;
     use crate::domain::connection_mode::ModeRules;
@@ -266,7 +267,7 @@ mod tests {
                 connection: id(connection),
                 by: identity(user),
                 peer: peer.map(Into::into),
-                display_name: None,
+                about: About::default(),
                 media: MediaState::default(),
                 create: true,
                 rewind: 0,

@@ -3,7 +3,7 @@
 
 export const OPERATIONS = {
   raw: {
-    "join-room": "roomId, peerId?, displayName?, mediaState?, sfu?, rewind?, token?",
+    "join-room": "roomId, peerId?, displayName?, mediaState?, sfu?, rewind?, data?, observe?, token?",
     "leave-room": "roomId, peerId?, hostSecret?",
     "close-room": "roomId, hostSecret?",
     "lock-room": "roomId, isLocked, hostSecret?",
@@ -31,7 +31,7 @@ export const OPERATIONS = {
     "ping": "",
   },
   colon: {
-    "join:chat": "{chatId, peerId?, displayName?, mediaState?, rewind?, token?}",
+    "join:chat": "{chatId, peerId?, displayName?, mediaState?, rewind?, data?, observe?, token?}",
     "leave:chat": "{chatId}",
     "room:info": "{chatId}",
     "room:list": "{}",
@@ -62,7 +62,7 @@ export const OPERATIONS = {
     "monitoring:health": "{}",
   },
   camel: {
-    "joinRoom": "roomId as a text, or {roomId, peerId?, displayName?, mediaState?, rewind?, token?}",
+    "joinRoom": "roomId as a text, or {roomId, peerId?, displayName?, mediaState?, rewind?, data?, observe?, token?}",
     "leaveRoom": "roomId as a text, or {roomId}",
     "sendMessage": "{roomId, content, or event and data, status?, replyToId?, attachment?, metadata?, clientMessageId?}",
     "editMessage": "{roomId, messageId, content or data, attachment?, metadata?, clientMessageId?}",

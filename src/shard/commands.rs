@@ -12,6 +12,7 @@ use crate::base::time::Now;
 use crate::connection::conn::ConnStage;
 use crate::dialect::raw;
 use crate::dialect::socketio::{Dialect, SocketIoAnswer};
+use crate::domain::about::About;
 use crate::domain::command::{Command, Draft, HostAction, Join, MediaState, MessageTarget, ReceiptKind, Receipted};
 use crate::domain::connection_mode::SFU;
 use crate::domain::event::{Content, RevisionKind};
@@ -242,7 +243,8 @@ impl<'a> Commands<'a> {
             self.core.check_grant(now, &by, &room, GrantAction::History)?;
         }
         self.core.revocations.list().check_member(now, &room, by.user())?;
-        let display_name = join.display_name.filter(|shown| *shown != by.username()).map(|shown| shown.into());
+        let shown = join.display_name.as_deref().filter(|shown| *shown != by.username());
+        let about = About::new(shown, join.data, join.is_observer);
         let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
         // Others address a recovered client by the id that it has kept.
         let kept = (shown != connection).then(|| shown.text().as_str().into());
@@ -250,12 +252,13 @@ impl<'a> Commands<'a> {
             connection,
             by,
             peer: join.peer.map(name).or(kept),
-            display_name,
-            media: join.media,
+            about,
+            // Who only observes takes no part in a call.
+            media: if join.is_observer { MediaState::default() } else { join.media },
             create: self.creates_rooms(peer) && self.core.may_make_room(now, peer),
             rewind: join.rewind,
         };
-        let shown = Appearance { peer: op.peer.clone(), display_name: op.display_name.clone(), media: op.media };
+        let shown = Appearance { peer: op.peer.clone(), about: op.about.clone(), media: op.media };
         let shown = (shown != Appearance::default()).then(|| Box::new(shown));
         let then = OnReply::Joined { room: room.clone(), shown };
         Gating::on(self.core).send(now, peer, id, then, Op::Room(room, RoomOp::Join(Box::new(op))))
@@ -275,7 +278,7 @@ impl<'a> Commands<'a> {
         let (connection, shown) = (self.core.net.id_of(peer), self.core.shown_id(peer));
         let kept = (shown != connection).then(|| shown.text().as_str().into());
         let media = MediaState::default();
-        let op = JoinRoom { connection, by, peer: kept, display_name: None, media, create: true, rewind: 0 };
+        let op = JoinRoom { connection, by, peer: kept, about: About::default(), media, create: true, rewind: 0 };
         let then = OnReply::Joined { room: room.clone(), shown: None };
         let op = Op::Room(room, RoomOp::Join(Box::new(op)));
         QuotaFlow::on(self.core).send(now, peer, RequestRef::of_no_request(peer), then, op)?;

@@ -14,6 +14,7 @@ use crate::base::brief::{CompactReader, put_number, put_text};
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::domain::about::About;
 use crate::domain::command::MediaState;
 use crate::domain::record::{Position, Session, TokenHash};
 
@@ -122,13 +123,13 @@ impl SessionLog {
         put_text(bytes, Some(&session.user));
         bytes.push(session.dialect);
         put_number(bytes, session.rooms.len() as u64);
-        for Position { room, epoch, seq, since, peer, display_name, media } in &session.rooms {
+        for Position { room, epoch, seq, since, peer, about, media } in &session.rooms {
             put_text(bytes, Some(room));
             put_text(bytes, Some(epoch));
             put_number(bytes, *seq);
             put_number(bytes, since.map_or(0, |since| since.saturating_add(1)));
             put_text(bytes, peer.as_deref());
-            put_text(bytes, display_name.as_deref());
+            put_text(bytes, about.packed().map(|packed| &**packed));
             bytes.push(media.bits());
         }
         places.insert_unique(hash(key), place, |place| hash(key_at(bytes, *place)));
@@ -170,10 +171,10 @@ impl SessionLog {
 fn position(brief: &mut CompactReader<'_>) -> Option<Position> {
     let (room, epoch): (Name, Name) = (brief.text()??.into(), brief.text()??.into());
     let (seq, since) = (brief.number()?, brief.number()?.checked_sub(1));
-    let (peer, display_name) = (brief.text()?.map(Name::from), brief.text()?.map(Into::into));
+    let (peer, about) = (brief.text()?.map(Name::from), About::from_packed(brief.text()?.map(Into::into)));
     let media = brief.byte()?;
     let media = MediaState::from_bits(media);
-    Some(Position { room, epoch, seq, since, peer, display_name, media })
+    Some(Position { room, epoch, seq, since, peer, about, media })
 }
 
 #[cfg(test)]
@@ -206,7 +207,7 @@ mod tests {
             seq: 70_000,
             since: (room.len() > 4).then_some(69_000),
             peer: Some("p".into()),
-            display_name: None,
+            about: About::new(None, room.ends_with('1').then_some("{}"), room.ends_with('2')),
             media: MediaState { audio: true, screen: true, sfu: true, ..MediaState::default() },
         }
     }

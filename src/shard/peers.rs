@@ -115,7 +115,7 @@ impl<'a> Peers<'a> {
         };
         match event {
             Event::Direct(direct) if self.is_excepted(peer, direct) => return,
-            Event::Joined(joined) => return self.add_member(now, peer, RequestRef::of_no_request(peer), joined),
+            Event::Joined(joined) => return self.add_member(now, peer, RequestRef::of_no_request(peer), joined, false),
             Event::Left { room, .. } => self.leave_room(now, peer, room),
             other if other.room().is_some() => self.core.settle_for(peer),
             _ => {}
@@ -202,7 +202,14 @@ impl<'a> Peers<'a> {
     // Memberships.
 
     /// Makes a peer a member, and tells it so.
-    pub(super) fn add_member(&mut self, now: Now, peer: PeerKey, to: RequestRef<'_>, joined: &Joined) {
+    pub(super) fn add_member(
+        &mut self,
+        now: Now,
+        peer: PeerKey,
+        to: RequestRef<'_>,
+        joined: &Joined,
+        is_observer: bool,
+    ) {
         self.join_room(peer, joined, joined.seq);
         KeptSessions::on(self.core).note(now, peer);
         match peer.slot() {
@@ -214,10 +221,10 @@ impl<'a> Peers<'a> {
                 for message in &joined.rewound {
                     self.core.net.send_raw(slot, |out| raw::message(out, message));
                 }
-                self.announce(peer, &joined.room);
+                self.announce(peer, &joined.room, is_observer);
             }
             PeerSlot::SocketIo(_) => {
-                self.announce(peer, &joined.room);
+                self.announce(peer, &joined.room, is_observer);
                 self.answer(now, peer, to, &SocketIoAnswer::Joined(joined));
                 for message in &joined.rewound {
                     self.send_frames(peer, |out, dialect| dialects::message(out, dialect, message));
@@ -261,9 +268,11 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Has the presence of a new member's user announced in the room, where it is not announced to all users anyway.
-    pub(super) fn announce(&mut self, peer: PeerKey, room: &Name) {
-        if !self.core.announces_to_all()
+    /// Has the presence of a new member's user announced in the room, where it is not announced to all users anyway. The members do
+    /// not hear of observers.
+    pub(super) fn announce(&mut self, peer: PeerKey, room: &Name, is_observer: bool) {
+        if !is_observer
+            && !self.core.announces_to_all()
             && let Some(identity) = self.core.net.identity_of(peer)
         {
             let (user, connection) = (identity.user_name(), self.core.net.id_of(peer));

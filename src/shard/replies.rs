@@ -126,7 +126,8 @@ impl<'a> Replies<'a> {
             (OnReply::Appended(it), reply) => self.appended(now, peer, *it, reply),
             (_, Err(reject)) => Peers::on(self.core).refuse(now, peer, id, &reject),
             (OnReply::Joined { shown, .. }, Ok(Reply::Joined(joined))) => {
-                Peers::on(self.core).add_member(now, peer, id, &joined);
+                let is_observer = shown.as_ref().is_some_and(|shown| shown.about.is_observer());
+                Peers::on(self.core).add_member(now, peer, id, &joined, is_observer);
                 Appearances::on(self.core).set(peer, &joined.room, shown);
                 self.joined(now, peer, &joined);
             }

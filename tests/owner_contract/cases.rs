@@ -3,6 +3,7 @@
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Status};
 use switchboard::domain::event::{Content, Event, LeaveCause, Message, PeerName, Revision, RevisionKind};
@@ -93,7 +94,7 @@ impl World {
     fn join(&mut self, number: usize, who: &str, peer: Option<&str>, create: bool) -> Result<Reply, Reject> {
         let (connection, by, peer) = (self.connection(number), user(who), peer.map(name));
         let media = MediaState::default();
-        let join = JoinRoom { connection, by, peer, display_name: None, media, create, rewind: 0 };
+        let join = JoinRoom { connection, by, peer, about: About::default(), media, create, rewind: 0 };
         self.act(number, RoomOp::Join(Box::new(join)))
     }
 
@@ -265,7 +266,7 @@ fn who_is_lost_comes_back_without_a_word_or_leaves_after_a_while() {
         assert_eq!(world.sent(0, "missed"), 1);
         let by = user("bob");
         let (connection, media) = (world.connection(2), MediaState::default());
-        let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false, rewind: 0 };
+        let join = JoinRoom { connection, by, peer: None, about: About::default(), media, create: false, rewind: 0 };
         let back = Returning { former: lost, join, epoch: joined.epoch, seq: joined.seq };
         let Ok(Reply::Returned(returned)) = world.act(2, RoomOp::Rejoin(Box::new(back))) else { panic!("it is back") };
         assert!(returned.recovered && returned.messages.len() == 1 && world.said.is_empty());
@@ -355,7 +356,7 @@ fn join_with_rewind_returns_last_messages_before_later_ones() {
         let rewound = |world: &mut World, number: usize, rewind: usize| {
             let (connection, media) = (world.connection(number), MediaState::default());
             let by = user(&format!("u{number}"));
-            let join = JoinRoom { connection, by, peer: None, display_name: None, media, create: false, rewind };
+            let join = JoinRoom { connection, by, peer: None, about: About::default(), media, create: false, rewind };
             match world.act(number, RoomOp::Join(Box::new(join))) {
                 Ok(Reply::Joined(joined)) => {
                     let seqs = joined.rewound.iter().filter_map(|message| message.seq).collect::<Vec<_>>();
@@ -489,7 +490,7 @@ fn change_of_message_is_entry_of_log_and_changes_history() {
             connection,
             by: user("eve"),
             peer: None,
-            display_name: None,
+            about: About::default(),
             media: MediaState::default(),
             create: false,
             rewind: 2,

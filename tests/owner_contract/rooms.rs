@@ -4,6 +4,7 @@ use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace, PEER};
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, ReceiptKind, Signal};
 use switchboard::domain::connection_mode::{ConnectionMode, SFU, WantedMode};
@@ -95,10 +96,13 @@ impl Chooser<'_> {
             1 => Some(format!("p{}", self.pick(4)).as_str().into()),
             _ => None,
         };
-        let display_name = self.coin().then(|| "Display ü \"quoted\"".into());
+        let display_name = self.coin().then_some("Display ü \"quoted\"");
+        let data = [None, None, Some(r#"{"a":"b/ü","ob":1}"#), Some("[]")][self.pick(4)];
+        let about = About::new(display_name, data, self.pick(5) == 0);
         let (audio, screen, sfu) = (self.coin(), self.pick(5) == 0, self.pick(4) != 0);
         let media = MediaState { audio, video: false, screen, sfu };
-        JoinRoom { connection: id, by, peer, display_name, media, create: self.pick(4) != 0, rewind: 0 }
+        let media = if about.is_observer() { MediaState::default() } else { media };
+        JoinRoom { connection: id, by, peer, about, media, create: self.pick(4) != 0, rewind: 0 }
     }
 
     /// A user, sometimes with a host secret.

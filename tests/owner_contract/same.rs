@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use switchboard::dialect::socketio::Dialect;
+use switchboard::domain::about::About;
 use switchboard::domain::access::Identity;
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Event, Joined, PeerName, PeerView};
 use switchboard::domain::op::Reply;
 use switchboard::message::{Outgoing, OwnerMessage, ShardMessage, ThreadMessage};
 
-use crate::owners::by_shard;
+use crate::owners::{by_shard, rules};
 
 /// The replacements of ids and epochs.
 #[derive(Default)]
@@ -123,7 +124,7 @@ impl Names {
 
     fn sort_view(&mut self, joined: &mut Joined) {
         self.note_epoch(&joined.room, &joined.epoch);
-        sort_peers(&mut joined.peers, joined.participant_count - 1);
+        sort_peers(&mut joined.peers, joined.participant_count.saturating_sub(1));
     }
 
     fn sorted(&mut self, mut reply: Reply) -> Reply {
@@ -139,13 +140,14 @@ impl Names {
     }
 }
 
-/// Sorts peers. If not all are listed, only their number is compared.
+/// Sorts peers. If not all are listed, or perhaps not (an observer, unlike a member, is none of those who are counted), only their
+/// number is compared.
 fn sort_peers(peers: &mut [PeerView], of: usize) {
     peers.sort_by_key(|peer| peer.name.with(str::to_owned));
-    if peers.len() < of {
+    if peers.len() < of || peers.len() == rules().announce_limit {
         let any = PeerView {
             name: PeerName::Chosen("any".into()),
-            display_name: None,
+            about: About::default(),
             identity: Identity::guest("any"),
             media: MediaState::default(),
         };

@@ -10,6 +10,7 @@ use switchboard::base::Name;
 use switchboard::base::limits;
 use switchboard::base::rng::Rng;
 use switchboard::base::time::Now;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::{MediaState, Status};
 use switchboard::domain::event::Direct;
@@ -271,7 +272,7 @@ impl Both {
                 epoch: "e".into(),
                 seq: self.below(99),
                 peer: None,
-                display_name: Some("D".into()),
+                about: About::new(Some("D"), Some("{\"a\":1}"), true),
                 media: MediaState::default(),
             }],
         };

@@ -1,5 +1,6 @@
 //! Sessions of lost connections, on whichever node their clients come back.
 
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::op::{Op, Reply};
@@ -26,7 +27,7 @@ fn session(expires_at: Option<u64>, seq: u64) -> Session {
             epoch: "e".into(),
             seq,
             peer: Some("p".into()),
-            display_name: None,
+            about: About::default(),
             media: MediaState { audio: true, video: false, screen: true, sfu: true },
         }],
     }

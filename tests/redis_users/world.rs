@@ -6,6 +6,7 @@ use std::sync::Arc;
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::time::Now;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::connection_mode::ModeRules;
@@ -257,7 +258,7 @@ impl World {
             connection,
             by: who(user),
             peer: None,
-            display_name: None,
+            about: About::default(),
             media: MediaState::default(),
             create: true,
             rewind: 0,

@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hasher};
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace};
 use switchboard::base::rng::Rng;
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::command::MediaState;
 use switchboard::domain::event::{Content, Event, Message};
@@ -217,7 +218,7 @@ impl ClusterRun {
             connection: member.connection,
             by: user(at),
             peer: Some(format!("peer {at}").as_str().into()),
-            display_name: None,
+            about: About::default(),
             media: MediaState::default(),
             create: true,
             rewind: 0,

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, unbounded};
 use smallvec::SmallVec;
 use switchboard::base::Name;
 use switchboard::base::ids::{ConnectionId, ConnectionPlace as Slot};
+use switchboard::domain::about::About;
 use switchboard::domain::access::{Identity, Roles};
 use switchboard::domain::event::{Content, Direct, Message, PeerName};
 use switchboard::domain::op::Profile;
@@ -341,7 +342,11 @@ pub(crate) fn session(token: u8, user: &str, expires_at: Option<u64>) -> Session
         epoch: "epoch".into(),
         seq: u64::from(token),
         since: peer.as_ref().map(|_| 1),
-        display_name: peer.as_ref().map(|_| "A \"quoted\" näme".into()),
+        about: About::new(
+            peer.as_ref().map(|_| "A \"quoted\" näme"),
+            token.is_multiple_of(3).then_some("{\"a\":[]}"),
+            token.is_multiple_of(5),
+        ),
         peer,
         media: switchboard::domain::command::MediaState {
             audio: true,

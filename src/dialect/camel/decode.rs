@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    self, body, display_name, extra, fields, flag, label, limit, media, name, receipted, required, rewind, status, text,
+    self, body, display_name, extra, fields, flag, label, limit, media, member_data, name, receipted, required, rewind,
+    status, text,
 };
 use crate::dialect::stream::{self, PieceFields};
 use crate::domain::command::{Command, Draft, Join, MessageTarget, ReceiptKind};
@@ -58,6 +59,7 @@ fields! {
     message_ids = "messageIds",
     up_to = "upTo",
     rewind = "rewind",
+    observe = "observe",
     last_message_id = "lastMessageId",
     limit = "limit",
 }
@@ -138,6 +140,8 @@ fn membership<'a>(request: RequestName, mut arguments: Arguments<'a>) -> Result<
         display_name: display_name(fields.display_name)?,
         media: media(fields.media_state)?.unwrap_or_default(),
         rewind: rewind(fields.rewind)?,
+        data: member_data(fields.data, fields.is_portable)?,
+        is_observer: flag("observe", fields.observe)?.unwrap_or_default(),
         token: text("token", fields.token)?,
     }))
 }
@@ -191,6 +195,8 @@ mod tests {
                 display_name: None,
                 media: Default::default(),
                 rewind: 0,
+                data: None,
+                is_observer: false,
                 token: None,
             })
         };

@@ -18,10 +18,10 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
         Event::Joined(joined) => joined_room(out, &joined.room),
         Event::Left { room, .. } => left_room(out, room),
         Event::PeerJoined { room, peer, is_first: true } => {
-            came_or_went(out, "userJoinedRoom", peer.identity.user(), room, now)
+            came_or_went(out, "userJoinedRoom", (peer.identity.user(), peer.about.data()), room, now)
         }
         Event::PeerLeft { room, identity, is_last: true, .. } => {
-            came_or_went(out, "userLeftRoom", identity.user(), room, now)
+            came_or_went(out, "userLeftRoom", (identity.user(), None), room, now)
         }
         Event::Signal(signaled) => events::signal(out, signaled, now),
         Event::Mode { room, change } => events::mode_changed(out, room, *change, now),
@@ -132,10 +132,11 @@ pub(super) fn synced(object: &mut Object<'_>, history: &History) {
     }
 }
 
-fn came_or_went(out: &mut Vec<u8>, name: &str, user: &str, room: &str, now: Now) {
+fn came_or_went(out: &mut Vec<u8>, name: &str, (user, data): (&str, Option<&str>), room: &str, now: Now) {
     emit_object(out, name, |object| {
         object.string("userId", user).string("roomId", room);
         instant(object, "timestamp", now.wall);
+        object.optional_raw("data", data);
     });
 }
 

@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use std::borrow::Cow;
+
 use crate::codec::socketio::Arguments;
 use crate::dialect::events::{self, requests};
 use crate::dialect::fields::{
-    body, display_name, extra, fields, flag, label, media, name, present, receipted, required, rewind, status, text,
-    whole,
+    body, display_name, extra, fields, flag, label, media, member_data, name, present, receipted, required, rewind,
+    status, text, whole,
 };
 use crate::dialect::stream::{self, PieceFields};
 use crate::domain::client_query::{ClientQuery, IncidentFilter, IncidentKind, PageRequest};
@@ -93,6 +95,7 @@ fields! {
     message_ids = "messageIds",
     up_to = "upTo",
     rewind = "rewind",
+    observe = "observe",
     status = "status",
     offset = "offset",
     user_id = "userId",
@@ -124,14 +127,7 @@ fn command<'a>(
         Ok(Command::Receipt { room: room()?, messages, kind })
     };
     match request {
-        RequestName::JoinChat => Ok(Command::Join(Join {
-            room: room()?,
-            peer: name("peerId", fields.peer_id)?,
-            display_name: display_name(fields.display_name)?,
-            media: media(fields.media_state)?.unwrap_or_default(),
-            rewind: rewind(fields.rewind)?,
-            token: text("token", fields.token)?,
-        })),
+        RequestName::JoinChat => join(&fields, room()?),
         RequestName::LeaveChat => Ok(Command::Leave { room: room()?, peer: None, secret: None }),
         RequestName::MessageSend => {
             Ok(Command::Send { target: MessageTarget::Room(room()?), draft: draft(&fields, content_bytes)? })
@@ -171,6 +167,19 @@ fn command<'a>(
         }
         _ => question(request, &fields).map(Command::Ask),
     }
+}
+
+fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reject> {
+    Ok(Command::Join(Join {
+        room,
+        peer: name("peerId", fields.peer_id)?,
+        display_name: display_name(fields.display_name)?,
+        media: media(fields.media_state)?.unwrap_or_default(),
+        rewind: rewind(fields.rewind)?,
+        data: member_data(fields.data, fields.is_portable)?,
+        is_observer: flag("observe", fields.observe)?.unwrap_or_default(),
+        token: text("token", fields.token)?,
+    }))
 }
 
 fn question<'a>(request: RequestName, fields: &Fields<'a>) -> Result<ClientQuery<'a>, Reject> {

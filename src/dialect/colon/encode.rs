@@ -17,8 +17,12 @@ pub fn encode(out: &mut Vec<u8>, event: &Event, now: Now) -> bool {
     match event {
         Event::Joined(joined) => room_joined(out, joined, now),
         Event::Left { room, cause } => room_left(out, room, *cause),
-        Event::PeerJoined { room, peer, is_first: true } => came_or_went(out, "user:joined", room, &peer.identity, now),
-        Event::PeerLeft { room, identity, is_last: true, .. } => came_or_went(out, "user:left", room, identity, now),
+        Event::PeerJoined { room, peer, is_first: true } => {
+            came_or_went(out, "user:joined", room, (&peer.identity, peer.about.data()), now)
+        }
+        Event::PeerLeft { room, identity, is_last: true, .. } => {
+            came_or_went(out, "user:left", room, (identity, None), now)
+        }
         Event::Stats { room, participant_count } => {
             room_online(out, room, *participant_count as u64, None::<[OnlineUserView<'_>; 0]>);
         }
@@ -179,10 +183,11 @@ pub(super) fn room_info(object: &mut Object<'_>, info: &RoomInfo) {
     instant(object, "lastActivity", info.last_activity);
 }
 
-fn came_or_went(out: &mut Vec<u8>, name: &str, room: &str, who: &Identity, now: Now) {
+fn came_or_went(out: &mut Vec<u8>, name: &str, room: &str, (who, data): (&Identity, Option<&str>), now: Now) {
     emit_object(out, name, |object| {
         object.string("userId", who.user()).string("username", who.username()).string("chatId", room);
         instant(object, "timestamp", now.wall);
+        object.optional_raw("data", data);
     });
 }
 

@@ -38,7 +38,16 @@ fn here() -> OnlineUserView<'static> {
 #[test]
 fn requests_of_rooms_and_messages_are_read_to_the_letter() {
     let room = || "chat-uuid".into();
-    let join = Join { room: room(), peer: None, display_name: None, media: Default::default(), rewind: 0, token: None };
+    let join = Join {
+        room: room(),
+        peer: None,
+        display_name: None,
+        media: Default::default(),
+        rewind: 0,
+        data: None,
+        is_observer: false,
+        token: None,
+    };
     assert_eq!(command(r#"2["join:chat",{"chatId":"chat-uuid"}]"#), Command::Join(join));
     assert_eq!(
         command(r#"2["leave:chat",{"chatId":"chat-uuid"}]"#),

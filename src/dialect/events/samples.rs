@@ -10,6 +10,7 @@ use crate::base::ids::{ConnectionId, ConnectionPlace};
 use crate::base::time::Now;
 use crate::codec::engineio::Version;
 use crate::codec::socketio::{Arguments, PacketContent as Payload, SocketIoDecoder, SocketIoLimits};
+use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Signal, Status};
 use crate::domain::connection_mode::{ConnectionMode, ModeChange, ModeReason};
@@ -78,7 +79,7 @@ pub(crate) fn joined() -> Joined {
 
 fn peer() -> PeerView {
     let name = PeerName::Own(connection());
-    PeerView { name, display_name: None, identity: user(), media: MediaState::default() }
+    PeerView { name, about: About::default(), identity: user(), media: MediaState::default() }
 }
 
 /// [`mode_change`], in all dialects of Socket.IO.

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::base::ids::is_name;
 use crate::base::limits;
 use crate::dialect::fields::{
-    self, body, display_name, extra, fields, flag, label, limit, media, missing, name, portable, present, receipted,
-    required, rewind, sfu, status, text, whole,
+    self, body, display_name, extra, fields, flag, label, limit, media, member_data, missing, name, portable, present,
+    receipted, required, rewind, sfu, status, text, whole,
 };
 use crate::dialect::stream::{self, PieceFields};
 use crate::domain::command::{
@@ -66,6 +66,7 @@ fields! {
     message_ids = "messageIds",
     up_to = "upTo",
     rewind = "rewind",
+    observe = "observe",
     token = "token",
     client_message_id = "clientMessageId",
     after = "after",
@@ -196,6 +197,8 @@ fn join<'a>(fields: &Fields<'a>, room: Cow<'a, str>) -> Result<Command<'a>, Reje
         display_name: display_name(fields.display_name)?,
         media: MediaState { sfu, ..media },
         rewind: rewind(fields.rewind)?,
+        data: member_data(fields.data, fields.is_portable)?,
+        is_observer: flag("observe", fields.observe)?.unwrap_or_default(),
         token: text("token", fields.token)?,
     }))
 }
@@ -308,7 +311,16 @@ mod tests {
         assert_eq!(request.id, Some("7"));
         let peer = Some("péer".into());
         let display_name = Some("John Doe".into());
-        let join = Join { room: "abc123".into(), peer, display_name, media, rewind: 0, token: None };
+        let join = Join {
+            room: "abc123".into(),
+            peer,
+            display_name,
+            media,
+            rewind: 0,
+            data: None,
+            is_observer: false,
+            token: None,
+        };
         assert_eq!(request.command, Command::Join(join));
     }
 

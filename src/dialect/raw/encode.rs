@@ -392,6 +392,7 @@ fn member(object: &mut Object<'_>, peer: &PeerView) {
     named(object, "peerId", &peer.name);
     object.string("userId", peer.identity.user()).string("displayName", peer.display_name());
     media_state(object, peer.media);
+    object.optional_raw("data", peer.about.data());
 }
 
 fn named(object: &mut Object<'_>, field: &str, name: &PeerName) {

@@ -223,6 +223,7 @@ fn peer(out: &mut Vec<u8>, peer: &PeerView) {
         object.string("peerId", name);
     });
     object.string("displayName", peer.display_name());
+    object.optional_raw("data", peer.about.data());
     object.value("mediaState", |out| {
         let media = peer.media;
         Object::begin(out).bool("audio", media.audio).bool("video", media.video).bool("screen", media.screen).end();
@@ -259,6 +260,7 @@ mod tests {
     use super::*;
     use crate::base::Name;
     use crate::base::ids::{ConnectionId, ConnectionPlace};
+    use crate::domain::about::About;
     use crate::domain::access::{Identity, Roles};
     use crate::domain::command::MediaState;
     use crate::domain::connection_mode::ConnectionMode;
@@ -336,7 +338,7 @@ mod tests {
         let connection = ConnectionId::new(ConnectionPlace { node: 0, shard: 0, slot: 1 }, [0; 12]);
         let peer = |name, display_name: Option<&str>| PeerView {
             name,
-            display_name: display_name.map(Into::into),
+            about: About::new(display_name, None, false),
             identity: identity.clone(),
             media: MediaState { audio: true, video: true, ..MediaState::default() },
         };

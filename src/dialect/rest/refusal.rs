@@ -93,7 +93,7 @@ pub fn status_of(code: Code) -> u16 {
     match code {
         Code::BadJson | Code::UnknownType => 400,
         Code::Unauthenticated | Code::TokenExpired => 401,
-        Code::Forbidden | Code::NotInRoom | Code::PeerMismatch => 403,
+        Code::Forbidden | Code::NotInRoom | Code::PeerMismatch | Code::Observer => 403,
         Code::NotFound
         | Code::RoomNotFound
         | Code::PeerNotFound
@@ -125,7 +125,7 @@ mod tests {
         let table = [
             (400, vec![Code::BadJson, Code::UnknownType]),
             (401, vec![Code::Unauthenticated, Code::TokenExpired]),
-            (403, vec![Code::Forbidden, Code::NotInRoom, Code::PeerMismatch]),
+            (403, vec![Code::Forbidden, Code::NotInRoom, Code::PeerMismatch, Code::Observer]),
             (404, vec![Code::RoomNotFound, Code::PeerNotFound, Code::UserNotFound, Code::ConnectionNotFound]),
             (404, vec![Code::MessageNotFound, Code::NotFound]),
             (409, vec![Code::RoomExists, Code::RoomFull, Code::PeerIdTaken, Code::RoomClosed, Code::RecoveryFailed]),

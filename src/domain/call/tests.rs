@@ -5,6 +5,7 @@ use crate::base::Name;
 use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::Signal;
 use crate::domain::connection_mode::ModeRules;
@@ -100,7 +101,7 @@ impl Fixture {
 
     fn join(&mut self, number: u32, media: MediaState) -> Result<Reply, Code> {
         let (connection, by, peer) = (id(number), identity(number), Some(name(number)));
-        let join = JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 };
+        let join = JoinRoom { connection, by, peer, about: About::default(), media, create: true, rewind: 0 };
         self.apply(RoomOp::Join(Box::new(join)))
     }
 
@@ -259,7 +260,7 @@ fn media_server_cannot_be_joined_as_a_peer() {
     let mut call = Fixture::new(ModeRules::OFF);
     let (connection, by, peer) = (id(0), identity(0), Some(SFU.into()));
     let media = MediaState::default();
-    let join = JoinRoom { connection, by, peer, display_name: None, media, create: true, rewind: 0 };
+    let join = JoinRoom { connection, by, peer, about: About::default(), media, create: true, rewind: 0 };
     assert_eq!(call.apply(RoomOp::Join(Box::new(join))).err(), Some(Code::PeerIdTaken));
 }
 

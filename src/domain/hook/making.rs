@@ -48,7 +48,7 @@ impl OpContext<'_> {
         for member in members.iter() {
             self.hook_member(room, || member.peer_name(), &member.identity, false);
         }
-        if !members.is_empty() {
+        if members.iter().next().is_some() {
             self.hook_occupancy(room, false);
         }
     }

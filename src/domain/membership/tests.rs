@@ -8,6 +8,7 @@ use super::*;
 use crate::base::ids::ConnectionPlace;
 use crate::base::rng::Rng;
 use crate::base::time::Now;
+use crate::domain::about::About;
 use crate::domain::access::Roles;
 use crate::domain::connection_mode::ModeRules;
 use crate::domain::op::{AddressedEvent, Audience, LogTerms, RoomOp, RoomRules, Scope};
@@ -224,7 +225,7 @@ impl RoomFixture {
                 connection: id(connection),
                 by: by(connection),
                 peer: name.name(),
-                display_name: None,
+                about: About::default(),
                 media: MediaState::default(),
                 create: false,
                 rewind: 0,
@@ -346,4 +347,34 @@ fn the_index_comes_and_goes_with_the_size() {
     assert!(step(RoomAction::Join { connection: 2, name: Naming::Chosen(47) }));
     let indexed = (0..=INDEXED_FROM).filter(|connection| step(RoomAction::Vanish { connection: *connection })).count();
     assert!((1..INDEXED_FROM).contains(&indexed), "it went at some point");
+}
+
+#[test]
+fn observers_are_members_that_the_others_neither_see_nor_count() {
+    let mut room = RoomFixture::new();
+    let mut join = |connection: usize, is_observer: bool| {
+        let (by, about) = (identity(connection % USERS), About::new(None, None, is_observer));
+        let (connection, media) = (id(connection), MediaState::default());
+        let join = JoinRoom { connection, by, peer: None, about, media, create: false, rewind: 0 };
+        room.op(RoomOp::Join(Box::new(join))).expect("it joins");
+        room.watch();
+        room.room.check_invariants();
+        (room.room.members.len(), room.room.members.connections(), room.seen.len())
+    };
+    // Without an index and with one.
+    for connection in 0..CONNECTIONS {
+        let visible = connection / 2;
+        let expected = if connection.is_multiple_of(2) { visible } else { visible + 1 };
+        assert_eq!(join(connection, connection.is_multiple_of(2)), (expected, connection + 1, expected));
+    }
+    let half = CONNECTIONS / 2;
+    assert_eq!(join(0, false), (half + 1, CONNECTIONS, half + 1), "an observer arrives");
+    assert_eq!(join(0, true), (half, CONNECTIONS, half), "and leaves");
+    for connection in 0..CONNECTIONS {
+        room.op(RoomOp::RemoveMember { connection: id(connection) }).expect("it is removed");
+        room.watch();
+        room.room.check_invariants();
+        assert_eq!(room.room.members.len(), (CONNECTIONS - connection - 1).div_ceil(2));
+    }
+    assert!(room.seen.is_empty() && room.room.members.is_empty());
 }

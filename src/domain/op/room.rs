@@ -5,6 +5,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::base::limits;
+use crate::domain::about::About;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Signal};
 use crate::domain::connection_mode::{ConnectionMode, WantedMode};
@@ -303,8 +304,8 @@ pub struct JoinRoom {
     pub by: Identity,
     /// The peer id in the room; the connection's id when absent.
     pub peer: Option<Name>,
-    /// The name to show; the username when absent.
-    pub display_name: Option<Name>,
+    /// What it shows of itself, and whether it observes only.
+    pub about: About,
     /// The media it sends.
     pub media: MediaState,
     /// Whether a room that does not exist is created.

@@ -321,7 +321,7 @@ impl EmbeddedOwner {
 
     /// The members of all rooms.
     pub fn members(&self) -> impl Iterator<Item = (&Name, ConnectionId)> {
-        self.rooms.rooms.iter().flat_map(|room| room.members.iter().map(|member| (&room.id, member.connection)))
+        self.rooms.rooms.iter().flat_map(|room| room.members.all().map(|member| (&room.id, member.connection)))
     }
 
     /// The connections of all users.

@@ -297,7 +297,7 @@ impl RoomStore {
     pub(super) fn list(&self, connections: usize) -> RoomsView {
         RoomsView {
             total_rooms: self.rooms.len(),
-            total_peers: self.rooms.iter().map(|room| room.members.len()).sum(),
+            total_peers: self.rooms.iter().map(|room| room.members.connections()).sum(),
             connections,
             rooms: self.rooms.iter().take(limits::ROOMS_LISTED).map(|room| room.view(0)).collect(),
         }

@@ -7,6 +7,7 @@ use crate::base::limits;
 use crate::base::table::Table;
 use crate::domain::access::Identity;
 use crate::domain::hook::{HookChange, HookKind};
+use crate::domain::messages::sender_of;
 use crate::domain::op::{LogTerms, Profile, Publication, RelaySignal, Reply, RoomOp, SendMessage, Sent};
 use crate::domain::record::Record;
 use crate::domain::reject::Reject;
@@ -157,8 +158,8 @@ impl RoomStore {
     /// Relays a signaling message of a member, unless its receiver has been relayed too much.
     pub(super) fn relay(&mut self, turn: &mut Turn<'_>, place: u32, signal: Box<RelaySignal>) -> OpOutcome {
         let room = room_at(&mut self.rooms, place);
-        if room.user_of(signal.connection).is_ok()
-            && let Some(target) = room.members.addressed(&signal.to)
+        if sender_of(room, signal.connection).is_ok()
+            && let Ok(target) = room.members.reachable(&signal.to)
         {
             let (to, most) = (target.connection, turn.rules().signal_bytes);
             if let Err(reject) = self.signals.spend(turn.now, to, signal.body.len(), most) {
@@ -187,7 +188,7 @@ impl RoomStore {
         let publisher = message.publisher.clone();
         let sender = match &publisher {
             Some(publisher) => publisher.identity.clone(),
-            None => room.user_of(message.connection)?,
+            None => sender_of(room, message.connection)?,
         };
         let records = if publisher.is_some() { &mut self.publications } else { &mut self.idempotency };
         let client_id = message.client_message_id.as_deref();

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::about::About;
 use crate::domain::command::MediaState;
 use crate::domain::op::Reply;
 use crate::domain::record::{Position, Session, TokenHash};
@@ -62,7 +63,7 @@ struct WirePosition {
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     peer: Option<Name>,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
-    display_name: Option<Name>,
+    about: Option<Name>,
     #[serde(rename = "v")]
     media: u8,
 }
@@ -77,8 +78,9 @@ struct SessionReply {
 impl From<Session> for WireSession {
     fn from(session: Session) -> Self {
         let position = |at: Position| {
-            let Position { room, epoch, seq, peer, display_name, media, since } = at;
-            WirePosition { room, epoch, seq, since, peer, display_name, media: media.bits() }
+            let Position { room, epoch, seq, peer, about, media, since } = at;
+            let about = about.packed().cloned();
+            WirePosition { room, epoch, seq, since, peer, about, media: media.bits() }
         };
         Self {
             user: session.user,
@@ -93,8 +95,9 @@ impl From<Session> for WireSession {
 impl WireSession {
     fn into_session(self, token: TokenHash) -> Session {
         let position = |at: WirePosition| {
-            let WirePosition { room, epoch, seq, since, peer, display_name, media } = at;
-            Position { room, epoch, seq, since, peer, display_name, media: MediaState::from_bits(media) }
+            let WirePosition { room, epoch, seq, since, peer, about, media } = at;
+            let about = About::from_packed(about);
+            Position { room, epoch, seq, since, peer, about, media: MediaState::from_bits(media) }
         };
         let (connected_at, active_at, ends) = self.at;
         Session {
@@ -174,7 +177,7 @@ mod tests {
             seq,
             since,
             peer: peer.map(Into::into),
-            display_name: shown.map(Into::into),
+            about: About::from_packed(shown.map(Into::into)),
             media: MediaState::from_bits(bits),
         })
     }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
+use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
@@ -153,6 +154,12 @@ pub(super) struct WireMember {
     /// The name to show, if it differs from the user name.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub(super) display_name: Option<Name>,
+    /// Its data, as JSON; empty for an observer without data, so that scripts see by this field alone whether a member is usual.
+    #[serde(rename = "da", default, skip_serializing_if = "Option::is_none")]
+    pub(super) data: Option<Box<str>>,
+    /// 1 if it observes only.
+    #[serde(rename = "ob", default, skip_serializing_if = "is_zero")]
+    pub(super) is_observer: u8,
     #[serde(rename = "w")]
     pub(super) identity: WireIdentity,
     /// Its media, as [`MediaState::bits`]; the script adds 16 once it has sent a signal.
@@ -177,7 +184,11 @@ impl WireMember {
     fn into_peer(self) -> PeerView {
         PeerView {
             name: self.name(),
-            display_name: self.display_name,
+            about: About::new(
+                self.display_name.as_deref(),
+                self.data.as_deref().filter(|data| !data.is_empty()),
+                self.is_observer == 1,
+            ),
             identity: self.identity.into(),
             media: MediaState::from_bits(self.media),
         }
@@ -196,6 +207,16 @@ impl WireMember {
     pub(super) fn left(self, room: Name, is_last: bool) -> Event {
         Event::PeerLeft { room, peer: self.name(), identity: self.identity.into(), is_last }
     }
+}
+
+/// The data of a member, as [`WireMember::data`] has it.
+pub(super) fn member_data(about: &About) -> Option<Box<str>> {
+    about.data().or(about.is_observer().then_some("")).map(Into::into)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(flag: &u8) -> bool {
+    *flag == 0
 }
 
 fn peer_name(chosen: &str, connection: ConnectionId) -> PeerName {

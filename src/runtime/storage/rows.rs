@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::base::Name;
 use crate::base::ids::ConnectionId;
 use crate::codec::json;
+use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Status};
 use crate::domain::event::{Content, Direct, Message, PeerName, Revision, RevisionKind, StreamStatus};
@@ -295,7 +296,7 @@ pub(super) fn rooms_column(rooms: &[Position]) -> String {
         seq: position.seq,
         since: position.since,
         peer: position.peer.clone(),
-        name: position.display_name.as_deref().map(Into::into),
+        name: position.about.packed().map(|packed| (&**packed).into()),
         media: media_flags(position.media),
     });
     serde_json::to_string(&texts.collect::<Vec<_>>()).expect("texts, numbers and booleans have a JSON form")
@@ -325,7 +326,7 @@ fn rooms(row: &Row<'_>, at: usize) -> Result<Vec<Position>> {
         seq: text.seq,
         since: text.since,
         peer: text.peer,
-        display_name: text.name.map(Into::into),
+        about: About::from_packed(text.name.map(Into::into)),
         media: media_of(&text.media),
     };
     Ok(texts.into_iter().map(position).collect())

@@ -3,6 +3,7 @@
 use crate::base::Name;
 use crate::base::handle::PeerKey;
 use crate::base::time::Now;
+use crate::domain::about::About;
 use crate::domain::command::MediaState;
 use crate::shard::core::Core;
 use crate::shard::recovery::sessions::KeptSessions;
@@ -12,7 +13,7 @@ use crate::shard::rooms::rooms_of;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::shard) struct Appearance {
     pub(in crate::shard) peer: Option<Name>,
-    pub(in crate::shard) display_name: Option<Name>,
+    pub(in crate::shard) about: About,
     pub(in crate::shard) media: MediaState,
 }
 

@@ -90,6 +90,7 @@ impl LostSessions {
 mod tests {
     use super::*;
     use crate::base::ids::{ConnectionId, ConnectionPlace};
+    use crate::domain::about::About;
     use crate::domain::command::MediaState;
     use crate::domain::record::Position;
 
@@ -100,7 +101,7 @@ mod tests {
     }
 
     fn session(number: u8) -> Session {
-        let (epoch, since, peer, display_name, media) = ("e".into(), None, None, None, MediaState::default());
+        let (epoch, since, peer, about, media) = ("e".into(), None, None, About::default(), MediaState::default());
         Session {
             token: TokenHash([number; 32]),
             user: "ann".into(),
@@ -109,7 +110,7 @@ mod tests {
             active_at: at(0).wall,
             expires_at: None,
             dialect: 0,
-            rooms: vec![Position { room: "r".into(), epoch, seq: u64::from(number), since, peer, display_name, media }],
+            rooms: vec![Position { room: "r".into(), epoch, seq: u64::from(number), since, peer, about, media }],
         }
     }
 

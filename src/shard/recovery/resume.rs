@@ -187,9 +187,9 @@ impl<'a> Resume<'a> {
     ) {
         let connection = self.core.net.id_of(peer);
         let id = if peer.socketio().is_some() { RequestId::SocketIo(Default::default()) } else { RequestId::Raw(None) };
-        let Position { room, peer, display_name, media, .. } = position;
-        let shown = Box::new(Appearance { peer: peer.clone(), display_name: display_name.clone(), media });
-        let join = JoinRoom { connection, by: by.clone(), peer, display_name, media, create: false, rewind: 0 };
+        let Position { room, peer, about, media, .. } = position;
+        let shown = Box::new(Appearance { peer: peer.clone(), about: about.clone(), media });
+        let join = JoinRoom { connection, by: by.clone(), peer, about, media, create: false, rewind: 0 };
         let returning = Returning { former, join, epoch, seq };
         let request = PendingRequest::new(connection, id, OnReply::Rejoined { room: room.clone(), shown });
         self.core.send(request, Op::Room(room, RoomOp::Rejoin(Box::new(returning))));
@@ -259,9 +259,10 @@ impl<'a> Resume<'a> {
             PeerName::Chosen(name) => Some(name.clone()),
             PeerName::Own(_) => None,
         };
+        let is_observer = shown.about.is_observer();
         Appearances::on(self.core).set(peer, &joined.room, Some(shown));
         // Its user may have been announced as gone meanwhile.
-        Peers::on(self.core).announce(peer, &joined.room);
+        Peers::on(self.core).announce(peer, &joined.room, is_observer);
     }
 
     /// Answers a recovered client, once all its rooms have replied.

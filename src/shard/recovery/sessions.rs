@@ -80,8 +80,8 @@ impl<'a> KeptSessions<'a> {
             let at = RoomSlot::from_raw(at);
             let RoomPosition { room, epoch, seq } = rooms.position_of(at, peer)?;
             let shown = recovery.appearances.get(&(peer, at)).cloned().unwrap_or_default();
-            let Appearance { peer, display_name, media } = shown;
-            Some(Position { room, epoch, seq, since: own.map(|own| own.since(seq)), peer, display_name, media })
+            let Appearance { peer, about, media } = shown;
+            Some(Position { room, epoch, seq, since: own.map(|own| own.since(seq)), peer, about, media })
         };
         // A client that is about to rejoin a room counts as there: the token that it showed is used up.
         let (own, awaited, connected_at, dialect): (Vec<Position>, &[Position], u64, u8) = match peer.slot() {

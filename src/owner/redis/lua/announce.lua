@@ -3,5 +3,5 @@
 local body = ARGV[5]
 local why = open()
 if why then return refuse(why) end
-if call('HLEN', members_key) <= announce then call(publish, key, body) end
+if count_members() <= announce then call(publish, key, body) end
 return done('"r":1', true)

@@ -8,7 +8,7 @@ local by = is_admin == '1' and user_id ~= room.host and 'admin' or 'host'
 tell('*', '{"closed":"closed by ' .. by .. '"}')
 local answer = done('"r":1')
 if hooks > 0 then
-  local texts = call('HVALS', members_key)
+  local texts = visible(call('HVALS', members_key))
   for at, text in ipairs(texts) do hook_departure(text, at == #texts) end
   hook(HOOK_ROOM_CLOSED, ',"c":1')
 end

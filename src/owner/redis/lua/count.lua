@@ -9,7 +9,7 @@ if call('HDEL', key, kind == 'n' and 'w' or kind) == 1 and call('HLEN', members_
     tell('*', '{"stats":' .. participant_count() .. '}')
   elseif room.socketio_count > 0 then
     check_users()
-    if kind == 'n' and call('HLEN', members_key) <= announce then
+    if kind == 'n' and count_members() <= announce then
       return done('"us":' .. cjson.encode(call('ZRANGE', users_key, 0, -1)), true)
     end
     tell('*', '{"online":' .. call('ZCARD', users_key) .. '}')

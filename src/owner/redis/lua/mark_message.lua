@@ -6,6 +6,7 @@ if why then return refuse(why) end
 touch()
 local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
+if observes(seat) then return refuse('observer') end
 local seq = call('HGET', ids_key, message)
 local entry = seq and call('XRANGE', log_key, seq .. '-0', seq .. '-0')[1]
 if not entry or not is_live(entry) then return refuse('message_not_found') end

@@ -8,6 +8,7 @@ if why then return refuse(why) end
 touch()
 local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
+if observes(seat) then return refuse('observer') end
 local who, field = cjson.encode(seat.w), string.sub(kind, 1, 1) .. seat.w[1]
 
 -- Marks the message of an entry; whether it was not marked before.

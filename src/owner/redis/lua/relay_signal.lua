@@ -8,6 +8,7 @@ touch()
 local seat, text = seat_of(connection)
 if not seat then return refuse('not_in_room') end
 if own_peer ~= '' and own_peer ~= seat.c and name_of(seat) ~= own_peer then return refuse('peer_mismatch') end
+if observes(seat) then return refuse('observer') end
 local target, target_text = addressed(peer)
 if not target then return refuse('peer_not_found') end
 if load > 0 then

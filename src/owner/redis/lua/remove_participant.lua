@@ -5,7 +5,7 @@ local why = open()
 if why then return refuse(why) end
 touch()
 check_users()
-local is_member = call('HEXISTS', user_counts_key, user_id) == 1
+local is_member = room.observers > 0 or call('HEXISTS', user_counts_key, user_id) == 1
 local texts = {call('HGET', members_key, connection) or nil}
 if connection == '' and is_member then texts = call('HVALS', members_key) end
 local found = remove_members_of(user_id, texts, 'left')

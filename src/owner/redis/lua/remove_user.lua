@@ -6,7 +6,7 @@ if why then return refuse(why) end
 if not is_host(by, is_admin, host_key) then return refuse('host_only') end
 touch()
 check_users()
-local is_member = call('HEXISTS', user_counts_key, user_id) == 1
+local is_member = room.observers > 0 or call('HEXISTS', user_counts_key, user_id) == 1
 local found = remove_members_of(user_id, is_member and call('HVALS', members_key) or {}, 'removed')
 if room.made and call('ZREM', participants_key, user_id) == 1 then
   found = true

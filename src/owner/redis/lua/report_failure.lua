@@ -6,6 +6,7 @@ if why then return refuse(why) end
 touch()
 local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
+if observes(seat) then return refuse('observer') end
 local is_capable = math.floor(seat.v / 8) % 2 == 1
 if peer == 'sfu' then
   if is_capable then

@@ -10,6 +10,7 @@
 --            hg    1 if the host is a guest             pf    profile, as JSON
 --            hk    hash of the host secret; empty: none   lk    1 if locked
 --            o     members so far                       k     members that are Socket.IO peers
+--            ob    observers among the members; absent: none
 --            u, w  1 if the number of members, or of users, is to be published
 --            z     the Redis server that keeps the room, and its takeover, with "?" between them while the server waits for
 --                  what the nodes know, or else ":"
@@ -35,7 +36,8 @@
 -- other takeover has. Two servers that take over from the same one, because each is the master for some nodes, differ in it.
 -- A member is the JSON of `WireMember`: c connection, p peer id, w identity (its first entry is the user id), v media (8: it can
 -- use a media server, 16: it has sent a signal), k 1 for
--- a Socket.IO peer, q node, d name to show, o order.
+-- a Socket.IO peer, q node, d name to show, o order, da data, ob 1 for an observer, whom the others do not see. An observer without
+-- data has an empty da.
 -- Argument 4: the rules: announce limit, capacity in members, 1 if messages are kept, how many, and how long; 1 if connection
 -- modes change, callers that are connected from peer to peer at most (0: any number), and time after which they are again; time
 -- after which a stream without pieces ends; and, if the application has endpoints, the kinds of hook events, as bits.
@@ -232,10 +234,10 @@ end
 
 -- Ends the epoch: all members leave, and the log belongs to the next epoch.
 local function end_epoch(next_epoch)
-  room.epoch, room.socketio_count = next_epoch, 0
+  room.epoch, room.socketio_count, room.observers = next_epoch, 0, 0
   note_takeover(server(), call('TIME'))
   call('HSET', key, 'e', room.epoch, 'n', room.number, 'k', 0)
-  call('HDEL', key, 'u', 'w', 'i')
+  call('HDEL', key, 'u', 'w', 'i', 'ob')
   call('DEL', members_key, peers_key, users_key, user_counts_key, typing_key)
   tell('*', '{"closed":"the room\'s messages were lost"}')
   rest()
@@ -270,7 +272,7 @@ end
 -- Reads the room. Returns the reason if that is not possible. An idle room exists only for operations that wake it (`wakes`).
 -- A node that reports what it knows (`knows`) need not wait until the server has the room.
 local function open(wakes, knows)
-  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z', 'hk', 'lk')
+  local v = call('HMGET', key, 'e', 's', 'n', 'm', 'v', 'x', 'y', 'km', 'ka', 'a', 'hu', 'hg', 'k', 'z', 'hk', 'lk', 'ob')
   if not v[1] then
     return now < tonumber(call('GET', key .. ':x') or 0) and 'room_closed' or 'room_not_found'
   end
@@ -278,7 +280,7 @@ local function open(wakes, knows)
     epoch = v[1], seq = tonumber(v[2]), number = tonumber(v[3]), made = v[4] == '1', private = v[5] == '1',
     capacity = tonumber(v[6]), history = v[7], keep_count = v[8] ~= '' and tonumber(v[8]) or keep,
     keep_age = v[9] ~= '' and tonumber(v[9]) or keep_ms, host = v[11],
-    socketio_count = tonumber(v[13]), host_key = v[15], locked = v[16] == '1'
+    socketio_count = tonumber(v[13]), host_key = v[15], locked = v[16] == '1', observers = tonumber(v[17] or 0)
   }
   room.kept = (room.history == '' and keeps == 1) or room.history == '1'
   if not is_settled(v[14], knows) and not knows then return 'unsettled' end
@@ -327,6 +329,30 @@ local function hand(seat, event)
   call('PUBLISH', prefix .. ':node:{' .. seat.q .. '}', body)
 end
 
+local function observes(seat)
+  return seat.ob == 1
+end
+
+-- Number of members without observers.
+local function count_members()
+  return call('HLEN', members_key) - room.observers
+end
+
+-- Those of the texts of members that are of no observers. Quotation marks within texts are escaped.
+local function visible(texts)
+  if room.observers == 0 then return texts end
+  local seen = {}
+  for _, text in ipairs(texts) do
+    if not string.find(text, '"ob":1', 1, true) then seen[#seen + 1] = text end
+  end
+  return seen
+end
+
+local function count_observers(by)
+  room.observers = call('HINCRBY', key, 'ob', by)
+  if room.observers == 0 then call('HDEL', key, 'ob') end
+end
+
 local function seat_of(connection)
   local text = call('HGET', members_key, connection)
   if text then return cjson.decode(text), text end
@@ -341,11 +367,11 @@ local function named(name)
 end
 
 -- The member that others address by a name: its own, or the id of its present connection, which is another one after a
--- recovery.
+-- recovery. Others do not see observers.
 local function addressed(name)
   local seat, text = named(name)
-  if seat then return seat, text end
-  return seat_of(name)
+  if not seat then seat, text = seat_of(name) end
+  if seat and not observes(seat) then return seat, text end
 end
 
 local function name_of(seat)
@@ -376,10 +402,10 @@ end
 
 -- Counts the users again if a node of another version has not counted some members.
 local function check_users()
-  if tonumber(call('HGET', key, 'i') or 0) == call('HLEN', members_key) then return end
+  if tonumber(call('HGET', key, 'i') or 0) == count_members() then return end
   call('DEL', users_key, user_counts_key)
   call('HDEL', key, 'i')
-  for _, text in ipairs(call('HVALS', members_key)) do count_user(cjson.decode(text).w[1], 1) end
+  for _, text in ipairs(visible(call('HVALS', members_key))) do count_user(cjson.decode(text).w[1], 1) end
 end
 
 -- Members have changed: the number of members, or of users, is to be published.
@@ -420,7 +446,7 @@ end
 local function is_absent(user, socketio_count)
   if socketio_count == 0 then return true end
   local start = '"w":[' .. cjson.encode(user)
-  for _, text in ipairs(call('HVALS', members_key)) do
+  for _, text in ipairs(visible(call('HVALS', members_key))) do
     if string.find(text, start .. ',', 1, true) or string.find(text, start .. ']', 1, true) then return false end
   end
   return true
@@ -434,14 +460,19 @@ end
 
 -- Ends a membership.
 local function leave(seat, text)
-  local was_announced = call('HLEN', members_key) <= announce
+  local was_announced = count_members() <= announce
   stop_typing(seat.c, seat.c)
   call('HDEL', members_key, seat.c)
   if seat.p ~= '' then call('HDEL', peers_key, seat.p) end
+  if observes(seat) then
+    count_peers(-seat.k)
+    count_observers(-1)
+    return
+  end
   count_user(seat.w[1], -1)
   count_peers(-seat.k)
   note_media(seat.v, 0)
-  if hooks > 0 then hook_departure(text, call('HLEN', members_key) == 0) end
+  if hooks > 0 then hook_departure(text, count_members() == 0) end
   if was_announced then
     tell('*' .. seat.c, (is_absent(seat.w[1], room.socketio_count) and '{"left":' or '{"leftone":') .. text .. '}')
     note_online()
@@ -479,7 +510,7 @@ end
 -- Number of members, or of the users that the creator named, if they are more. The host alone is not named.
 local function participant_count()
   local named = room.made and call('ZCARD', participants_key) or 0
-  return math.max(call('HLEN', members_key), named > 1 and named or 0)
+  return math.max(count_members(), named > 1 and named or 0)
 end
 
 -- The event that announces the room's profile.
@@ -513,12 +544,12 @@ end
 -- The members, or some of them if there are many, and their number.
 local function some_members()
   local count = call('HLEN', members_key)
-  if count <= 2 * announce + 1 then return call('HVALS', members_key), count end
+  if count <= 2 * announce + 1 then return visible(call('HVALS', members_key)), count end
   local texts = {}
   for at, text in ipairs(call('HRANDFIELD', members_key, math.min(announce + 1, MEMBERS_SAMPLED), 'WITHVALUES')) do
     if at % 2 == 0 then texts[#texts + 1] = text end
   end
-  return texts, count
+  return visible(texts), count
 end
 
 -- The connection mode in a view of the room, unless it is the default.
@@ -548,13 +579,21 @@ end
 -- Adds a member.
 local function enter(seat)
   seat.o = call('HINCRBY', key, 'o', 1)
+  if observes(seat) then
+    if seat.p ~= '' then call('HSET', peers_key, seat.p, seat.c) end
+    count_peers(seat.k)
+    local text = write(seat)
+    count_observers(1)
+    each('PERSIST')
+    return joined(seat, text)
+  end
   local is_first = is_absent(seat.w[1], room.socketio_count + seat.k)
   local text = write(seat)
   if seat.p ~= '' then call('HSET', peers_key, seat.p, seat.c) end
   count_user(seat.w[1], 1)
   count_peers(seat.k)
   note_media(0, seat.v)
-  local count = call('HLEN', members_key)
+  local count = count_members()
   if count == 1 then
     each('PERSIST')
     hook(HOOK_ROOM_OCCUPIED, '')
@@ -587,7 +626,7 @@ local function take_over(taken, seat)
   local is_other = taken.v % 16 ~= seat.v
   seat.v = seat.v + taken.v - taken.v % 16
   note_media(taken.v, seat.v)
-  taken.w, taken.d, taken.v = seat.w, seat.d, seat.v
+  taken.w, taken.d, taken.da, taken.v = seat.w, seat.d, seat.da, seat.v
   local text = write(taken)
   if is_other then tell('*' .. seat.c, '{"media":' .. text .. '}') end
   return joined(taken, text, former == seat.c)
@@ -598,14 +637,19 @@ local function join(seat, admin)
   if not admits(seat.w[1], admin) then return nil, 'private' end
   if is_locked_for(seat.w[1], admin) then return nil, 'locked' end
   if seat.p == 'sfu' then return nil, 'peer_id_taken' end
-  local taken = named(seat.p ~= '' and seat.p or seat.c)
+  local taken, taken_text = named(seat.p ~= '' and seat.p or seat.c)
+  local max = room.made and room.capacity or takes
+  local is_full = max ~= 0 and not observes(seat) and count_members() >= max
   if taken then
     if taken.w[1] ~= seat.w[1] then return nil, 'peer_id_taken' end
-    return take_over(taken, seat)
+    if observes(taken) == observes(seat) then return take_over(taken, seat) end
+    -- A member that only observes from now on leaves for the others, and one that does no more arrives.
+    if is_full then return nil, 'room_full' end
+    leave(taken, taken_text)
+    if taken.c ~= seat.c then tell('@' .. taken.c, '{"out":"replaced"}') end
   end
   local own, own_text = seat_of(seat.c)
-  local max = room.made and room.capacity or takes
-  if not own and max ~= 0 and call('HLEN', members_key) >= max then return nil, 'room_full' end
+  if not own and not taken and is_full then return nil, 'room_full' end
   -- The place is free again, also in a room that has become smaller.
   if own then leave(own, own_text) end
   return enter(seat)
@@ -740,7 +784,7 @@ local function make(epoch, host, user, guest, made, by)
   -- No takeover of an earlier room of this name has this number.
   local generation = string.format('%.0f', tonumber(string.sub(redis.sha1hex(epoch), 1, 6), 16))
   room = {epoch = epoch, seq = 0, number = 0, made = made, private = false, capacity = 0, history = '',
-    keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, generation = generation,
+    keep_count = keep, keep_age = keep_ms, host = user, socketio_count = 0, observers = 0, generation = generation,
     kept = keeps == 1}
   each('DEL')
   call('HSET', key, 'e', epoch, 's', 0, 'n', 0, 'm', made and 1 or 0, 'v', 0, 'x', 0, 'y', '', 'km', '', 'ka', '', 'a',

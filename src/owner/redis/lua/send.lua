@@ -15,6 +15,13 @@ if why then return refuse(why) end
 if peer ~= '' then touch() end
 local text = publisher or call('HGET', members_key, connection)
 if not text then return refuse('not_in_room') end
+if string.find(text, '"da":', 1, true) then
+  -- Messages do not carry their sender's data.
+  local sender = cjson.decode(text)
+  if observes(sender) then return refuse('observer') end
+  sender.da = nil
+  text = cjson.encode(sender)
+end
 if peer ~= '' then
   local target, target_text = addressed(peer)
   if not target then return refuse('peer_not_found') end
@@ -23,7 +30,7 @@ if peer ~= '' then
 end
 if publisher then
   -- A backend names a connection by the id that its client knows, which a recovery keeps.
-  local excluded = addressed(connection)
+  local excluded = named(connection) or seat_of(connection)
   if excluded then connection = excluded.c end
 end
 local repeatable

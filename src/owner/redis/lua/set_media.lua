@@ -8,6 +8,7 @@ touch()
 local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
 if own_peer ~= '' and own_peer ~= seat.c and name_of(seat) ~= own_peer then return refuse('peer_mismatch') end
+if observes(seat) then return refuse('observer') end
 local before = seat.v
 local kept = keeps_sfu == '1' and before - before % 8 or before - before % 16
 seat.v = media + kept

@@ -11,6 +11,7 @@ end
 touch()
 local seat = seat_of(connection)
 if not seat then return refuse('not_in_room') end
+if observes(seat) then return refuse('observer') end
 if state == '0' then
   stop_typing(seat.c, seat.c)
   return done('"r":1', true)

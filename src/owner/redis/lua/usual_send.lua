@@ -7,6 +7,8 @@ do
     local member = v[1] and call('HGET', key .. ':m', connection)
     local seq = v[1] and tonumber(v[2]) + 1
     local own = server()
+    -- A member with data, or an observer, takes the general way. Quotation marks within texts are escaped.
+    if member and string.find(member, '"da":', 1, true) then member = nil end
     if member and seq % TRIM_EVERY ~= 0 and v[4] and string.sub(v[4], 1, #own + 1) == own .. ':' then
       local n, generation = tonumber(v[3]) + 1, ',"z":' .. string.sub(v[4], #own + 2)
       local entry = '{"n":' .. n .. ',"seq":' .. seq .. ',"by":' .. member .. ',' .. message_rest

@@ -4,6 +4,7 @@ use crate::base::Name;
 use crate::base::ids::{ConnectionId, random_word};
 use crate::base::limits;
 use crate::base::time::Now;
+use crate::domain::about::About;
 use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind};
 use crate::domain::event::Message;
@@ -279,7 +280,9 @@ fn member(join: &JoinRoom) -> Bytes {
         order: 0,
         connection: WireConnectionId(join.connection),
         peer: join.peer.as_deref().unwrap_or_default().into(),
-        display_name: join.display_name.clone(),
+        display_name: join.about.shared_name(),
+        data: wire::member_data(&join.about),
+        is_observer: u8::from(join.about.is_observer()),
         identity: WireIdentity::from(&join.by),
         media: join.media.bits(),
         is_socketio: u8::from(join.connection.is_peer()),
@@ -367,6 +370,8 @@ fn backend(connection: ConnectionId, publisher: &Publisher) -> Bytes {
         connection: WireConnectionId(connection),
         peer: publisher.identity.user().into(),
         display_name: None,
+        data: None,
+        is_observer: 0,
         identity: WireIdentity::from(&publisher.identity),
         media: 0,
         is_socketio: 0,
@@ -381,7 +386,7 @@ fn admit(turn: &mut OwnerTurn<'_>, name: &Name, by: &Identity, connections: &[Co
         connection: *connection,
         by: by.clone(),
         peer: None,
-        display_name: None,
+        about: About::default(),
         media: MediaState::default(),
         create: false,
         rewind: 0,

@@ -18,6 +18,7 @@ pub(super) fn of(why: &str, field: &str) -> Reject {
         "change_forbidden" => Reject::change_forbidden(),
         "host_only" => Reject::host_only(),
         "locked" => Reject::room_locked(),
+        "observer" => Reject::observer(),
         "not_in_room" => Reject::not_in_room(),
         "peer_not_found" => Reject::peer_not_found(),
         "peer_id_taken" => Reject::peer_id_taken(),
