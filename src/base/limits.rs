@@ -123,6 +123,15 @@ pub const REPEATED_PUBLICATION_MS: u64 = 24 * 3_600_000;
 /// Idempotency records of backends' messages per shard: about 25 MiB at most.
 pub const REPEATED_PUBLICATIONS: usize = 1 << 18;
 
+/// How long a push with an idempotency key is taken to be under way if its end is not reported, in milliseconds.
+pub const PUSH_MS: u64 = 60_000;
+
+/// Pushes with an idempotency key under way per owner.
+pub const PUSHES_UNDER_WAY: usize = 4_096;
+
+/// Pushes with an idempotency key in the store; beyond that the oldest are forgotten.
+pub const KEPT_PUSHES: i64 = 1 << 17;
+
 /// Prefix of a backend's idempotency key where it is stored as the client id of its message.
 pub const PUBLICATION_KEY_PREFIX: &str = "idempotency:";
 

@@ -138,6 +138,8 @@ pub enum Reply {
     Users(UsersView),
     /// The reach of a message.
     Pushed(PushResult),
+    /// A push may begin, or had this reach when it was done before.
+    Begun(Option<PushResult>),
     /// The users in a room.
     Roster(Box<RoomRoster>),
     /// One owner's part of a query.

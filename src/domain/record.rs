@@ -15,7 +15,7 @@ use crate::domain::access::Identity;
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Direct, Message};
 use crate::domain::hook::HookEvent;
-use crate::domain::op::{Profile, ProfileChange};
+use crate::domain::op::{Profile, ProfileChange, PushResult};
 use crate::domain::revocation::{Revocation, Revoked};
 
 /// One change to store.
@@ -83,6 +83,8 @@ pub enum Record {
         /// The message's id.
         id: Uuid,
     },
+    /// The reach of a backend's message with an idempotency key.
+    PushKept(Box<KeptPush>),
     /// The session of a connection is stored or updated.
     SessionKept(Box<Session>),
     /// A session is deleted: its recovery token was used or has become useless. The receipt carries the session if storage
@@ -121,6 +123,19 @@ pub enum Record {
         /// The endpoint.
         endpoint: Name,
     },
+}
+
+/// A backend's message with an idempotency key, for repeated calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPush {
+    /// The backend.
+    pub sender: Name,
+    /// The key.
+    pub key: Box<str>,
+    /// When it was sent, in milliseconds since 1970.
+    pub at: u64,
+    /// Its reach.
+    pub result: PushResult,
 }
 
 /// A room at its creation.

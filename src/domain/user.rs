@@ -65,6 +65,8 @@ impl User {
             UserOp::Describe { by } => Ok(Reply::Presence(Box::new(self.view(&by, context.now)))),
             // The owner carries these out: they concern offline users, too.
             UserOp::Send { .. }
+            | UserOp::BeginPush { .. }
+            | UserOp::EndPush { .. }
             | UserOp::SpendRestQuota { .. }
             | UserOp::CountRoom { .. }
             | UserOp::RegisterSocket { .. }
@@ -223,6 +225,11 @@ pub(crate) fn too_many_rooms(most: usize) -> Reject {
 pub(crate) fn too_much_waits(most: usize) -> Reject {
     let text = format!("{most} bytes of messages wait for this user, and no more can (limits.direct_bytes_per_user)");
     Reject::new(Code::RateLimited, text)
+}
+
+/// The refusal of a push while another one with its idempotency key is not done.
+pub(crate) fn push_under_way() -> Reject {
+    Reject::new(Code::Overloaded, "A call with this idempotency key is under way, try again later")
 }
 
 /// No user of that id is connected.

@@ -41,6 +41,7 @@ use crate::base::Name;
 use crate::domain::command::Status;
 use crate::domain::event::{Direct, Message};
 use crate::domain::hook::DeadLetter;
+use crate::domain::op::PushResult;
 use crate::domain::record::{MadeRoom, Record, Session, TokenHash};
 use crate::domain::revocation::Revocation;
 use crate::domain::streams::OpenStream;
@@ -198,6 +199,13 @@ pub enum StorageQuery {
         /// The user's id.
         user: Name,
     },
+    /// The reach of a backend's message with this idempotency key.
+    Push {
+        /// The backend.
+        sender: Name,
+        /// The key.
+        key: Box<str>,
+    },
     /// Events for the application that were given up, oldest first.
     DeadLetters {
         /// Maximum number.
@@ -261,6 +269,8 @@ pub enum StorageReply {
     MadeRooms(u64),
     /// The bytes of the direct messages that wait for a user.
     DirectBytes(u64),
+    /// The reach, if there was such a message in the last 24 hours.
+    Push(Option<PushResult>),
     /// Events that were given up.
     DeadLetters(Vec<DeadLetter>),
     /// A session.

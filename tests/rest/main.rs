@@ -10,6 +10,7 @@ mod keys;
 mod lifecycle;
 mod openapi;
 mod origins;
+mod repeats;
 mod rooms;
 mod tokens;
 mod tracing;

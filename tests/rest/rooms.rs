@@ -9,14 +9,14 @@ use support::http::{Response, ask, bearer};
 use support::redis::RedisServer;
 use support::server::{Server, token};
 
-fn backend(server: &Server, method: &str, path: &str, headers: &[&str], body: Value) -> Response {
+pub(crate) fn backend(server: &Server, method: &str, path: &str, headers: &[&str], body: Value) -> Response {
     let line = bearer(&token("desk", &json!({ "scope": "push" })));
     let headers = [&[line.as_str()], headers].concat();
     ask(&server.address, method, path, &headers, (!body.is_null()).then(|| body.to_string()).as_deref())
 }
 
 /// Runs a test with a server alone, and with two that share a Redis.
-fn with_each_owner(settings: &[&str], test: impl Fn(&[&Server])) {
+pub(crate) fn with_each_owner(settings: &[&str], test: impl Fn(&[&Server])) {
     let alone = Server::of_shards(3, settings);
     test(&[&alone]);
     drop(alone);

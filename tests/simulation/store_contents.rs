@@ -145,6 +145,8 @@ impl StoreContents {
             StorageQuery::DirectBytes { user } => {
                 StorageReply::DirectBytes(self.0.directs.get(user).map_or(0, |all| bytes(all)))
             }
+            // No backend pushes in these runs.
+            StorageQuery::Push { .. } => StorageReply::Push(None),
             // No endpoint is configured in these runs.
             StorageQuery::DeadLetters { .. } => StorageReply::DeadLetters(Vec::new()),
             StorageQuery::Session { token } => StorageReply::Session(self.session(token, now).cloned().map(Box::new)),

@@ -1,6 +1,7 @@
 //! Pages of a room's log.
 
-use switchboard::domain::record::Record;
+use switchboard::domain::op::PushResult;
+use switchboard::domain::record::{KeptPush, Record};
 use switchboard::message::storage::{MessagePage, MessageSpan, StorageQuery, StorageReply};
 
 use crate::fixture::{BEGINNING, ManualClock, Scratch, StorageFixture, direct, message, messages, options, room, sent};
@@ -89,4 +90,32 @@ fn directs_are_listed_oldest_first_and_deleted_singly() {
         fixture.ask(StorageQuery::Directs { user: "ann".into(), limit: 500 }),
         Ok(StorageReply::Directs { directs, complete: true }) if directs.len() == 29 && directs[0].id.as_u128() == 999
     ));
+}
+
+#[test]
+fn reach_of_a_push_is_known_for_a_day() {
+    const DAY_MS: u64 = 86_400_000;
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    let push = |key: &str, at, reached| {
+        let result = PushResult { reached, offline: vec!["bob".into(), "a \"b\"".into()] };
+        Record::PushKept(Box::new(KeptPush { sender: "desk".into(), key: key.into(), at, result }))
+    };
+    fixture.keep([push("k", BEGINNING, 2), push("l", BEGINNING, 3), push("k", BEGINNING, 4)]).expect("kept");
+    let reached = |fixture: &mut StorageFixture, sender: &str, key: &str| match fixture
+        .ask(StorageQuery::Push { sender: sender.into(), key: key.into() })
+    {
+        Ok(StorageReply::Push(known)) => known.map(|known| (known.reached, known.offline.len())),
+        other => panic!("{other:?}"),
+    };
+    let known = |fixture: &mut StorageFixture| {
+        [("desk", "k"), ("desk", "l"), ("desk", "m"), ("other", "k")].map(|(of, key)| reached(fixture, of, key))
+    };
+    assert_eq!(known(&mut fixture), [Some((4, 2)), Some((3, 2)), None, None]);
+    fixture.close();
+    let mut fixture = StorageFixture::open(options(&scratch.0, &time));
+    time.pass(DAY_MS - 1);
+    assert_eq!(known(&mut fixture), [Some((4, 2)), Some((3, 2)), None, None]);
+    time.pass(1);
+    assert_eq!(known(&mut fixture), [None; 4]);
 }

@@ -252,9 +252,22 @@ impl RestCall {
                     message.idempotency_key.get_or_insert_with(|| format!("{key}\n{at}").into());
                 }
             }
+            call if call.is_push() => check()?,
             _ => {}
         }
         Ok(self)
+    }
+
+    /// Whether it pushes a message to users or to all connections, without being a publication.
+    pub fn is_push(&self) -> bool {
+        matches!(
+            self,
+            Self::Broadcast(_)
+                | Self::PushToAll(_)
+                | Self::PushToUser { .. }
+                | Self::PushToUsers { .. }
+                | Self::Notify { .. }
+        )
     }
 }
 

@@ -60,6 +60,18 @@ pub enum UserOp {
         /// Whether it is stored until a connection has acknowledged it, as one of another user is.
         keep: bool,
     },
+    /// Begins a push of the user, a backend, with an idempotency key, unless it was done.
+    BeginPush {
+        /// The key.
+        key: Box<str>,
+    },
+    /// Ends it.
+    EndPush {
+        /// The key.
+        key: Box<str>,
+        /// The reach, for repeated calls; none of a push that failed and can be repeated.
+        result: Option<PushResult>,
+    },
     /// Lists the user's connections.
     ListConnections,
     /// Reads the user's presence.

@@ -17,7 +17,7 @@ use crate::base::time::Now;
 use crate::domain::access::Identity;
 use crate::domain::event::{Content, Direct};
 use crate::domain::op::{AddressedEvent, Reply, RoomOp};
-use crate::domain::record::{Record, TokenHash};
+use crate::domain::record::{KeptPush, Record, TokenHash};
 use crate::domain::revocation::RevocationChange;
 use crate::domain::room::Room;
 use crate::message::storage::{
@@ -63,6 +63,8 @@ pub(super) enum PendingEffect {
         user: Name,
         direct: Arc<Direct>,
     },
+    /// The end of a push with an idempotency key.
+    PushEnd(Box<KeptPush>),
     /// A direct message to a user that storage may know: a record of that user may be in transit.
     DirectToUnknownUser {
         user: Name,

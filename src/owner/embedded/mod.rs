@@ -9,6 +9,7 @@ mod direct_messages;
 mod idempotency;
 mod loading;
 mod outbox;
+mod pushes;
 mod receipts;
 mod rest_quotas;
 mod revise;
@@ -386,6 +387,10 @@ impl Parts<'_> {
                 turn.reply(Ok(direct_messages::receipt(users, &user, &direct)));
                 directs.stored(turn, users, &user, direct);
             }
+            PendingEffect::PushEnd(kept) => {
+                users.pushes.forget(kept.sender, kept.key);
+                turn.reply(Ok(Reply::Pushed(kept.result)));
+            }
             PendingEffect::DirectToUnknownUser { user, by, content } => {
                 DirectDeliveries::look_up_recipient(turn, user, by, content);
             }
@@ -409,6 +414,7 @@ impl Parts<'_> {
             PendingEffect::RoomOperation { room, op: RoomOp::Close { .. } } => rooms.undo_close(turn, &room),
             PendingEffect::RoomOperation { room, op: RoomOp::Update { .. } } => rooms.undo_update(&room),
             PendingEffect::DirectMessage { user, direct } => directs.store_refused(&user, &direct),
+            PendingEffect::PushEnd(kept) => users.pushes.forget(kept.sender, kept.key),
             PendingEffect::DirectToUnknownUser { user, .. } => directs.end_lookup(&user),
             PendingEffect::SessionClaim(claim) => sessions.undo_claim(turn, &claim),
             PendingEffect::SessionEnd { .. }
@@ -466,6 +472,7 @@ impl Parts<'_> {
             StorageRequest::Recipient { user, by, content } => {
                 directs.recipient_found(turn, users, (user, by, content), result);
             }
+            StorageRequest::Push { sender, key } => users.pushes.found(turn, sender, key, result),
             StorageRequest::DirectBytes { user, direct } => {
                 directs.bytes_found(turn, users, (user, direct), result);
             }

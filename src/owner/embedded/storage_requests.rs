@@ -54,6 +54,8 @@ pub(super) enum StorageRequest {
     MadeRooms,
     /// The bytes that wait for the recipient of a direct message.
     DirectBytes { user: Name, direct: Arc<Direct> },
+    /// Whether a push with an idempotency key was done.
+    Push { sender: Name, key: Box<str> },
     /// Dead letters of the outbox.
     DeadLetters,
     /// The last presence of an offline user.

@@ -21,6 +21,7 @@ use crate::message::storage::StorageQuery;
 use crate::message::{OwnerMessage, PresenceUpdate, ShardMessage, ShardNumber, UpdateReach};
 use crate::owner::embedded::commit_barrier::PendingEffect;
 use crate::owner::embedded::direct_messages::DirectDeliveries;
+use crate::owner::embedded::pushes::Pushes;
 use crate::owner::embedded::rest_quotas::RestQuotas;
 use crate::owner::embedded::storage_requests::StorageRequest;
 use crate::owner::embedded::turn::{DeferredTask, OpOutcome, OwnerCore, Turn};
@@ -38,6 +39,7 @@ pub(super) struct UserStore {
     arrivals: VecDeque<(u64, Name)>,
     registrations: Registrations,
     quotas: RestQuotas,
+    pub(super) pushes: Pushes,
 }
 
 impl UserStore {
@@ -49,6 +51,7 @@ impl UserStore {
             arrivals: VecDeque::new(),
             registrations: Registrations::new(seed),
             quotas: RestQuotas::new(seed),
+            pushes: Pushes::default(),
         }
     }
 
@@ -83,6 +86,8 @@ impl UserStore {
             UserOp::SpendRestQuota { per_minute } => {
                 self.quotas.spend(turn.now, name, per_minute).map(|()| Some(Reply::Done))
             }
+            UserOp::BeginPush { key } => self.pushes.begin(turn, name, key),
+            UserOp::EndPush { key, result } => self.pushes.end(turn, name, key, result),
             UserOp::CountRoom { .. } => {
                 if !turn.rules().has_store || turn.rules().rooms_per_user == 0 {
                     return Ok(Some(Reply::Done));

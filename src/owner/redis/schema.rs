@@ -163,6 +163,8 @@ lua_constants! {
     WAITING_MESSAGES = 500;
     WAITING_BYTES = limits::PAGE_BYTES as u64;
     GUEST_MS = 60_000;
+    PUSH_MS = limits::PUSH_MS;
+    REPEATED_PUBLICATION_MS = limits::REPEATED_PUBLICATION_MS;
     MINUTE_MS = 60_000;
     // A list entry this young may be of a room that is being made.
     NEW_ENTRY_MS = 60_000;

@@ -162,6 +162,10 @@ scripts! { ALL:
     SEND_DIRECT = user "send_direct";
     /// [`crate::domain::op::UserOp::Push`].
     PUSH = user "push";
+    /// [`crate::domain::op::UserOp::BeginPush`].
+    BEGIN_PUSH = user "begin_push";
+    /// [`crate::domain::op::UserOp::EndPush`].
+    END_PUSH = user "end_push";
     /// [`crate::domain::op::UserOp::ListConnections`].
     LIST_CONNECTIONS = user "list_connections";
     /// [`crate::domain::op::UserOp::Describe`].

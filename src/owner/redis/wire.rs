@@ -20,7 +20,7 @@ use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, ReceiptKind, Status};
 use crate::domain::event::{Content, Direct, Event, Joined, LeaveCause, Message, PeerName, PeerView};
-use crate::domain::op::PresenceView;
+use crate::domain::op::{PresenceView, PushResult};
 use crate::message::redis::Bytes;
 use crate::owner::redis::mode::{WireModeChange, mode};
 
@@ -72,6 +72,18 @@ impl From<WireContent> for Content {
     fn from(WireContent { body, event, kind, reply_to, attachment, metadata }: WireContent) -> Self {
         Self { body, event, kind, reply_to, attachment, metadata }
     }
+}
+
+/// The reach of a push as the script that begins it answers it again; empty without one.
+pub(super) fn reach(result: Option<&PushResult>) -> Bytes {
+    #[derive(Serialize)]
+    struct Reach<'r> {
+        #[serde(rename = "k")]
+        reached: usize,
+        #[serde(rename = "of")]
+        offline: &'r [Name],
+    }
+    result.map_or_else(Bytes::default, |result| json(&Reach { reached: result.reached, offline: &result.offline }))
 }
 
 /// A direct message.

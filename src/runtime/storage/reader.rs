@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::base::{Name, limits};
 use crate::domain::event::{Content, Direct, Message, Revision, StreamStatus};
+use crate::domain::op::PushResult;
 use crate::domain::record::{Session, TokenHash};
 use crate::message::storage::{
     MessagePage, MessageSpan, MessageView, PAGE_MESSAGES, StorageEvent, StorageQuery, StorageReply, StorageState,
@@ -134,6 +135,7 @@ fn answer(
         StorageQuery::Unread { room, user } => queries.unread(room, user)?,
         StorageQuery::MadeRooms { user } => StorageReply::MadeRooms(queries.made_rooms(user)?),
         StorageQuery::DirectBytes { user } => StorageReply::DirectBytes(queries.direct_bytes(user)?),
+        StorageQuery::Push { sender, key } => StorageReply::Push(queries.push(sender, key, now)?),
         StorageQuery::DeadLetters { limit } => StorageReply::DeadLetters(dead_letters(connection, *limit)?),
         StorageQuery::Session { token } => StorageReply::Session(queries.session(token, now)?.map(Box::new)),
     };
@@ -169,6 +171,7 @@ statements! {
         made_rooms: "SELECT count(*) FROM room WHERE maker = ?1 AND name IS NOT NULL";
         direct_bytes: format!("SELECT ifnull(sum({}), 0) FROM direct
             WHERE user = (SELECT number FROM user WHERE name = ?1)", rows::DIRECT_BYTES);
+        push: "SELECT reached, offline FROM push WHERE sender = ?1 AND key = ?2 AND at > ?3";
         session: format!("SELECT {} FROM session WHERE token = ?1", rows::SESSION);
     }
 }
@@ -348,6 +351,11 @@ impl<'c> Queries<'c> {
     fn direct_bytes(&mut self, user: &Name) -> Result<u64> {
         let bytes: i64 = self.statements.direct_bytes.query_row([&**user], |row| row.get(0))?;
         Ok(bytes as u64)
+    }
+
+    fn push(&mut self, sender: &str, key: &str, now: u64) -> Result<Option<PushResult>> {
+        let since = int(now.saturating_sub(limits::REPEATED_PUBLICATION_MS));
+        self.statements.push.query_row(params![sender, key, since], rows::push).optional()
     }
 
     fn session(&mut self, token: &TokenHash, now: u64) -> Result<Option<Session>> {

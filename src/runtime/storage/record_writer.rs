@@ -6,11 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Result, params};
 use uuid::Uuid;
 
 use crate::base::Name;
+use crate::base::limits;
 use crate::domain::access::Identity;
 use crate::domain::command::{ReceiptKind, Status};
 use crate::domain::event::{Direct, Message, Revision, RevisionKind, StreamStatus};
 use crate::domain::op::ProfileChange;
-use crate::domain::record::{MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
+use crate::domain::record::{KeptPush, MadeRoom, Record, Seen, SentMessage, Session, TokenHash};
 use crate::domain::revocation::Revocation;
 use crate::message::storage::CommitOutcome;
 use crate::runtime::storage::error::StorageFault;
@@ -109,6 +110,8 @@ statements! {
                 is_pushed)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
         drop_direct: "DELETE FROM direct WHERE user = ?1 AND id = ?2";
+        keep_push: "INSERT OR REPLACE INTO push(sender, key, at, reached, offline) VALUES(?1, ?2, ?3, ?4, ?5)";
+        forget_pushes: "DELETE FROM push WHERE number <= (SELECT max(number) FROM push) - ?1";
         keep_session: "INSERT INTO session(token, user, connection, connected_at, active_at, expires_at, rooms, dialect)
             VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
             ON CONFLICT DO UPDATE SET user = excluded.user, connection = excluded.connection,
@@ -203,6 +206,7 @@ impl<'c> RecordWriter<'c> {
                 let user = self.known_user(user)?;
                 Ok(self.statements.drop_direct.execute(params![user, id.as_bytes()]).map(drop)?)
             }
+            Record::PushKept(push) => self.keep_push(push),
             Record::SessionKept(session) => self.keep_session(session),
             Record::SessionTaken { token, by } => {
                 let is_excluded = match by {
@@ -422,6 +426,13 @@ impl<'c> RecordWriter<'c> {
             direct.is_pushed,
         ])?;
         Ok(())
+    }
+
+    fn keep_push(&mut self, push: &KeptPush) -> Result<(), StorageFault> {
+        let offline = serde_json::to_string(&push.result.offline).unwrap_or_default();
+        let (at, reached) = (int(push.at), push.result.reached as i64);
+        self.statements.keep_push.execute(params![&*push.sender, &*push.key, at, reached, offline])?;
+        Ok(self.statements.forget_pushes.execute([limits::KEPT_PUSHES]).map(drop)?)
     }
 
     fn keep_session(&mut self, session: &Session) -> Result<(), StorageFault> {

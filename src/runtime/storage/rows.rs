@@ -12,7 +12,7 @@ use crate::domain::about::About;
 use crate::domain::access::{Identity, Roles};
 use crate::domain::command::{MediaState, Status};
 use crate::domain::event::{Content, Direct, Message, PeerName, Revision, RevisionKind, StreamStatus};
-use crate::domain::op::{HostKey, Profile};
+use crate::domain::op::{HostKey, Profile, PushResult};
 use crate::domain::record::{MadeRoom, Position, Retention, Session, TokenHash};
 use crate::domain::revocation::{Revocation, Revoked};
 use crate::message::storage::StoredUser;
@@ -208,6 +208,12 @@ fn revision(row: &Row<'_>, at: usize) -> Result<Option<Revision>> {
 pub(super) fn direct(row: &Row<'_>) -> Result<Direct> {
     let (id, at, sender, content) = (uuid(row, 0)?, nat(row, 1)?, sender(row, 2)?, content(row, 4)?);
     Ok(Direct { is_pushed: row.get(10)?, except: None, id, sender, content, at })
+}
+
+/// The reach of a backend's message.
+pub(super) fn push(row: &Row<'_>) -> Result<PushResult> {
+    let (reached, offline): (i64, String) = (row.get(0)?, row.get(1)?);
+    Ok(PushResult { reached: reached as usize, offline: serde_json::from_str(&offline).unwrap_or_default() })
 }
 
 pub(super) fn roles_column(roles: Roles) -> u8 {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 
+use crate::base::limits;
 use crate::runtime::storage::error::StorageFault;
 use crate::runtime::storage::memory_bounds::{self, Held, MemoryBounds};
 use crate::runtime::storage::record_writer::RecordWriter;
@@ -63,6 +64,8 @@ enum SweepPosition {
     ManyDirects(i64),
     /// The first user after this number.
     Users(i64),
+    /// The oldest pushes with an idempotency key.
+    Pushes,
     /// All revocations; there are few.
     Revocations,
     /// The sweep is complete.
@@ -112,6 +115,8 @@ statements! {
                 OR EXISTS(SELECT 1 FROM direct WHERE user = user.number)
             FROM user WHERE number > ?1 ORDER BY number LIMIT 1";
         drop_user: "DELETE FROM user WHERE number = ?1";
+        drop_pushes: "DELETE FROM push
+            WHERE at <= ?1 AND number IN (SELECT number FROM push ORDER BY number LIMIT ?2)";
         drop_revocations: "DELETE FROM revocation WHERE until <= ?1";
     }
 }
@@ -185,9 +190,16 @@ impl<'c> Sweep<'c> {
                 SweepPosition::ManyDirects(after) => {
                     self.drop_many_directs(after)?.map_or(SweepPosition::Users(0), SweepPosition::ManyDirects)
                 }
-                SweepPosition::Users(after) => self
-                    .forget_next(after, record_writer, now)?
-                    .map_or(SweepPosition::Revocations, SweepPosition::Users),
+                SweepPosition::Users(after) => {
+                    self.forget_next(after, record_writer, now)?.map_or(SweepPosition::Pushes, SweepPosition::Users)
+                }
+                SweepPosition::Pushes => {
+                    let before = int(now.saturating_sub(limits::REPEATED_PUBLICATION_MS));
+                    match is_full_portion(self.statements.drop_pushes.execute([before, PORTION])?) {
+                        true => SweepPosition::Pushes,
+                        false => SweepPosition::Revocations,
+                    }
+                }
                 SweepPosition::Revocations => {
                     self.statements.drop_revocations.execute([int(now)])?;
                     SweepPosition::Idle

@@ -30,6 +30,7 @@ use crate::shard::audit::{AuditedAction, RefusalCause};
 use crate::shard::http::calls::{CallRequests, CallStep, Calls, PendingCall, host_key};
 use crate::shard::http::heads::{check_protocol, cost_of, list_part};
 use crate::shard::http::operating::Operating;
+use crate::shard::http::repeats::{AfterReply, push_key};
 use crate::shard::requests::{Merge, OnReply, PendingRequest, RequestId};
 
 /// An answer, before it is written in the form its request wants.
@@ -314,10 +315,15 @@ impl<'a> RestAnswers<'a> {
         // A guest of a REST call is another one each time.
         let count = room_count(&requests).filter(|_| !by.roles().guest && !matches!(call, RestCall::Manage(_)));
         let spend = (!is_free).then_some(UserOp::SpendRestQuota { per_minute });
-        let mut next = vec![requests];
-        next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(by.user_name(), op)], None)));
-        let first = next.pop().expect("invariant: a call has requests");
-        let call = PendingCall { call, by, address: request.address, site: request.site, next, rounds: 0, rooms: None };
+        let user = by.user_name();
+        let key = push_key(&call, request.idempotency_key.as_deref());
+        let (address, site) = (request.address, request.site);
+        let mut call =
+            PendingCall { call, by, address, site, next: Vec::new(), rounds: 0, rooms: None, repeatable: None };
+        let requests = call.begin_push(key, requests);
+        call.next.push(requests);
+        call.next.extend([count, spend].into_iter().flatten().map(|op| (vec![Op::User(user.clone(), op)], None)));
+        let first = call.next.pop().expect("invariant: a call has requests");
         self.send(now, slot, call, first);
     }
 
@@ -346,6 +352,14 @@ impl<'a> RestAnswers<'a> {
         mut call: PendingCall,
         reply: Result<Reply, Reject>,
     ) {
+        let reply = match call.after_reply(reply) {
+            AfterReply::Reply(reply) => reply,
+            AfterReply::Request(op) => return self.send(now, slot, call, (vec![op], None)),
+            AfterReply::Refusal(op, reject) => {
+                self.core.send_detached(op);
+                Err(reject)
+            }
+        };
         if reply.is_ok()
             && let Some(requests) = call.next.pop()
         {
@@ -375,6 +389,7 @@ impl<'a> RestAnswers<'a> {
                 call.rounds = 1;
                 let caller = self.core.net.id_of(slot);
                 let requests = Calls::on(self.core).publish(now, &call.by, &message, caller);
+                let requests = call.begin_push(message.idempotency_key, requests);
                 return self.send(now, slot, call, requests);
             }
         };
@@ -385,14 +400,7 @@ impl<'a> RestAnswers<'a> {
             Logging::on(self.core).undelivered(now, caller, &pushed.offline);
         }
         self.audit_call(&call.call, &call.by, call.address, Ok(()));
-        let stats = match &reply {
-            Reply::Rooms(rooms) => Some(ServerStats {
-                connections: rooms.connections as u64,
-                shards: self.core.channels.placement.shards() as u64,
-                version: env!("CARGO_PKG_VERSION"),
-            }),
-            _ => None,
-        };
+        let stats = self.stats_beside(&reply);
         let site = Site { client_url: self.core.options.client_url.as_deref(), origin: &call.site };
         let answer = rest::encode(&call.call, &reply, &site, stats.as_ref(), now);
         self.core.charge_answer_to(now, &call.by, call.address, answer.body.len());
@@ -402,6 +410,16 @@ impl<'a> RestAnswers<'a> {
             answer = answer.with("Location", location);
         }
         self.answer(now, slot, answer);
+    }
+
+    /// The counters that a list of all rooms is shown with.
+    fn stats_beside(&self, reply: &Reply) -> Option<ServerStats<'static>> {
+        let Reply::Rooms(rooms) = reply else { return None };
+        Some(ServerStats {
+            connections: rooms.connections as u64,
+            shards: self.core.channels.placement.shards() as u64,
+            version: env!("CARGO_PKG_VERSION"),
+        })
     }
 
     /// Writes the answer to the request under way, and goes on to what came after it.

@@ -6,6 +6,7 @@
 use crate::shard::core::Core;
 use crate::shard::http::managing;
 use crate::shard::http::publishing::{batch_step, batch_to_rooms, send_to_room};
+use crate::shard::http::repeats::Repeatable;
 use crate::shard::revocation::end_of_participation;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub(in crate::shard) struct PendingCall {
     pub(super) rounds: u8,
     /// For the presence of a user that is shown to those who share a room: the caller's rooms.
     pub(super) rooms: Option<Vec<Name>>,
+    /// A push with an idempotency key.
+    pub(super) repeatable: Option<Repeatable>,
 }
 
 /// Requests, one at least, and the value that their replies are merged into, if they are merged.

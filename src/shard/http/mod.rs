@@ -8,6 +8,7 @@ mod managing;
 mod operating;
 pub(super) mod polling;
 mod publishing;
+mod repeats;
 mod streams;
 pub(super) mod upgrade;
 

@@ -9,6 +9,7 @@
 --   key:i    a set: rooms whose members received the presence, where only users with a common room receive it
 --   key:q    a sorted set: ids of waiting direct messages, in order     key:d   a hash: these messages by id; "#": their bytes
 --   key:r    a hash: registered names: "l" and the connection, or "p", the end, and the description of the device
+--   key:k:ID  a string: the reach of a push with this idempotency key, empty while it is under way
 --   key:p    a sorted set: the room list                    key:m   a sorted set: rooms that the user has made, by when they were known
 --   key:a    a string: end of the minute of the REST quota, and requests in it
 -- Arguments: 4 the audience of presence: "e" everyone, "r" users with a common room, "n" none, and, if the application has

@@ -11,6 +11,7 @@
 
 mod direct_messages;
 mod presence;
+mod refusals;
 mod stale;
 
 use std::collections::VecDeque;
@@ -24,13 +25,11 @@ use crate::base::ids::ConnectionId;
 use crate::base::limits;
 use crate::domain::access::{Identity, Roles, is_guest_name};
 use crate::domain::command::Status;
-use crate::domain::connection::connection_not_found;
-use crate::domain::op::{PresenceView, PushResult, Reply, RoomRules, Sent, UserOp};
+use crate::domain::op::{PresenceView, PushResult, Reply, Sent, UserOp};
 use crate::domain::presence::DisconnectKind;
 use crate::domain::quota::{QuotaKind, too_many};
-use crate::domain::registration::too_many_names;
 use crate::domain::reject::Reject;
-use crate::domain::user::{too_many_connections, too_many_rooms, too_much_waits, user_not_found};
+use crate::domain::user::too_many_rooms;
 use crate::message::Requester;
 use crate::message::redis::{Bytes, RedisState};
 use crate::owner::redis::calls::{CallPurpose, CallResult};
@@ -45,6 +44,7 @@ use crate::owner::redis::wire::{self, WireConnectionId, WireDirect, WireIdentity
 use direct_messages::DirectMessages;
 use presence::PresenceNews;
 pub(super) use presence::UserPublication;
+use refusals::refusal;
 use stale::StaleUsers;
 
 /// The operation that a call on a user does.
@@ -57,6 +57,9 @@ pub(super) enum UserCall {
     SetStatus,
     Send(Sent),
     Push,
+    BeginPush,
+    /// With the reach.
+    EndPush(Option<PushResult>),
     Connections,
     Look(Identity),
     Register,
@@ -105,6 +108,9 @@ struct UserReply {
     /// The user's absence, if their last connection has ended.
     #[serde(rename = "g")]
     absence: Option<Box<str>>,
+    /// Users whom a push that is done did not reach.
+    #[serde(rename = "of")]
+    offline: Option<Vec<Name>>,
     #[serde(rename = "c")]
     connections: Vec<WireConnectionId>,
     #[serde(rename = "k")]
@@ -184,6 +190,11 @@ impl Users {
             UserOp::Push { direct, keep: true } => return direct_messages::push_kept(turn, name, &direct, to),
             UserOp::Push { direct, .. } => {
                 (&scripts::PUSH, UserCall::Push, vec![wire::json(&WireDirect::from(&*direct))])
+            }
+            UserOp::BeginPush { key } => (&scripts::BEGIN_PUSH, UserCall::BeginPush, vec![wire::text(&*key)]),
+            UserOp::EndPush { key, result } => {
+                let arguments = vec![wire::text(&*key), wire::reach(result.as_ref())];
+                (&scripts::END_PUSH, UserCall::EndPush(result), arguments)
             }
             UserOp::ListConnections => (&scripts::LIST_CONNECTIONS, UserCall::Connections, Vec::new()),
             UserOp::Describe { by } => (&scripts::DESCRIBE_USER, UserCall::Look(by), Vec::new()),
@@ -357,6 +368,11 @@ impl Users {
                 let offline = if answer.connection_count == 0 { vec![name] } else { Vec::new() };
                 Reply::Pushed(PushResult { reached: answer.connection_count, offline })
             }
+            UserCall::BeginPush => {
+                let reached = answer.connection_count;
+                Reply::Begun(answer.offline.map(|offline| PushResult { reached, offline }))
+            }
+            UserCall::EndPush(result) => result.map_or(Reply::Done, Reply::Pushed),
             UserCall::Connections => Reply::Connections(answer.connections.iter().map(|id| id.0).collect()),
             UserCall::Look(by) => Reply::Presence(Box::new(view(name, &by, answer))),
             UserCall::Register => match answer.connections.first() {
@@ -401,6 +417,7 @@ impl Users {
             UserCall::GoOffline => self.stale.add(name, Vec::new()),
             UserCall::AckDirects(ids) => self.directs.ack_failed(&name, &ids),
             UserCall::Introduce(..) | UserCall::SetStatus | UserCall::Send(_) | UserCall::Push => return,
+            UserCall::BeginPush | UserCall::EndPush(_) => return,
             UserCall::Connections | UserCall::Look(_) | UserCall::Register | UserCall::Withdraw => return,
             UserCall::SpendRest(_) | UserCall::CountRoom | UserCall::ForgetRoom | UserCall::Purge(_) => return,
         }
@@ -554,17 +571,6 @@ fn check_made(turn: &mut OwnerTurn<'_>, room: Name, user: Name) {
 pub(super) fn purge(turn: &mut OwnerTurn<'_>, user: Name, node: u16) {
     let purpose = |user| CallPurpose::User(user, UserCall::Purge(node));
     turn.call_user(&scripts::PURGE_USER, user, None, purpose, vec![wire::number(node.into())]);
-}
-
-fn refusal(why: &str, rules: &RoomRules) -> Reject {
-    match why {
-        "connections" => too_many_connections(),
-        "user" => user_not_found(),
-        "connection" => connection_not_found(),
-        "names" => too_many_names(),
-        "directs" => too_much_waits(rules.direct_bytes),
-        _ => Reject::storage_unavailable(),
-    }
 }
 
 /// Presence of a user, as `by` sees it; see [`crate::domain::user::User::view`].
