@@ -28,8 +28,8 @@ pub(crate) enum OlderMessages {
 }
 
 impl Room {
-    /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only,
-    /// without a sequence number. Records it, and before the first recorded one the room.
+    /// Appends a message to the log and sends it to every member but the sending connection, or sends it to one peer only, or
+    /// for the moment, without a sequence number. Records it, and before the first recorded one the room.
     pub(crate) fn send(&mut self, draft: SendMessage, context: &mut OpContext<'_>) -> Result<Reply, Reject> {
         let except = match &draft.publisher {
             // A backend names a connection by the id that its client knows, which a recovery keeps.
@@ -37,6 +37,7 @@ impl Room {
             None => Some(draft.connection),
         };
         let is_published = draft.publisher.is_some();
+        let is_momentary = draft.publisher.as_ref().is_some_and(|publisher| publisher.is_momentary);
         let (sender, from, display_name) = match draft.publisher {
             Some(publisher) => {
                 let name = publisher.identity.user_name();
@@ -68,7 +69,7 @@ impl Room {
         // Receipts are for messages, not for changes of them.
         let is_change = matches!(revision.as_deref(), Some(Revision::Of { .. } | Revision::Piece { .. }));
         let author = if is_change { Identity::none() } else { sender.clone() };
-        let seq = target.is_none().then(|| self.log.append(id, author));
+        let seq = (target.is_none() && !is_momentary).then(|| self.log.append(id, author));
         if revision.is_some() {
             streams::number(self, seq.unwrap_or_default(), self.log.is_kept(context.rules));
         }

@@ -217,7 +217,7 @@ fn cancellation(message: Uuid, sender: &Identity) -> RoomOp {
     let kind = RevisionKind::Append(StreamStatus::Cancelled);
     RoomOp::Send(Box::new(SendMessage {
         connection: ConnectionId::from_bytes([0; 18]),
-        publisher: Some(Publisher { identity: sender.clone(), part: 0 }),
+        publisher: Some(Publisher { identity: sender.clone(), part: 0, is_momentary: false }),
         to: None,
         content: Content::of_piece("\"\""),
         client_message_id: None,

@@ -8,6 +8,8 @@ use support::process::wait_until;
 use support::redis::RedisServer;
 use support::server::{Server, token};
 
+use crate::rooms::{backend, with_each_owner};
+
 /// Publishes to users, and keeps the message if `keep` says so.
 fn publish(server: &Server, users: &[&str], data: Value, keep: bool) -> Value {
     let desk = bearer(&token("desk", &json!({ "scope": "push" })));
@@ -78,4 +80,41 @@ fn kept_messages_of_a_user_are_bounded() {
             (0..4).map(|_| ask(&server.address, "POST", "/api/v1/publish", &[&desk], Some(&body)).status).collect();
         assert_eq!(statuses, [200, 200, 429, 429]);
     }
+}
+
+#[test]
+fn message_without_history_reaches_the_present_members_only() {
+    let settings = ["limits.rest_per_minute=0", "rooms.create_on_join=always"];
+    with_each_owner(&settings, |servers| {
+        let last = servers[servers.len() - 1];
+        let send = |data: &str, history: Option<bool>, key: Option<&str>| {
+            let mut body = json!({ "rooms": ["tea"], "event": "tick", "data": data });
+            if let Some(history) = history {
+                body["history"] = json!(history);
+            }
+            if let Some(key) = key {
+                body["idempotencyKey"] = json!(key);
+            }
+            let answer = backend(last, "POST", "/api/v1/publish", &[], body);
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            answer.json()["rooms"][0].take()
+        };
+        let mut ann = Client::of(&servers[0].address, "ann");
+        ann.join("tea", "a");
+        assert_eq!(send("one", None, None)["seq"], 1);
+        let momentary = send("two", Some(false), Some("k"));
+        assert!(momentary["id"].is_string() && momentary["seq"].is_null(), "{momentary}");
+        assert_eq!(send("two", Some(false), Some("k")), momentary, "the same answer, and no other message");
+        assert_eq!(send("three", Some(true), None)["seq"], 2);
+        let mut next = || {
+            let message = ann.wait_for("message");
+            (message["data"].clone(), message["seq"].clone())
+        };
+        assert_eq!(next(), (json!("one"), json!(1)));
+        assert_eq!(next(), (json!("two"), Value::Null));
+        assert_eq!(next(), (json!("three"), json!(2)));
+        let messages = backend(last, "GET", "/api/v1/rooms/tea/messages", &[], Value::Null).json();
+        let data: Vec<_> = messages["messages"].as_array().expect("messages").iter().map(|it| &it["data"]).collect();
+        assert_eq!(data, ["one", "three"]);
+    });
 }

@@ -41,6 +41,8 @@ pub struct Publish {
     pub is_stream: bool,
     /// Whether it is stored for users until they have received it.
     pub keep: bool,
+    /// Whether it is for the present members of rooms only, and not stored.
+    pub is_momentary: bool,
 }
 
 /// A piece of a stream.
@@ -105,6 +107,8 @@ pub(super) struct PublishBody<'a> {
     status: Option<&'a RawValue>,
     #[serde(borrow)]
     keep: Option<&'a RawValue>,
+    #[serde(borrow)]
+    history: Option<&'a RawValue>,
 }
 
 /// The body of `POST /api/v1/rooms/:roomId/messages/:messageId/append`, unread.
@@ -174,10 +178,7 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
     let data = body.data.ok_or_else(|| Reject::invalid("data is missing"))?;
     check_portable("data", data.get())?;
     let is_stream = opens_stream(&body, data.get())?;
-    let keep = read::<bool>("keep", body.keep, "true or false", |_| true)?.unwrap_or_default();
-    if keep && body.users.is_none() {
-        return Err(Reject::invalid("Only a message to users can be kept for them"));
-    }
+    let (keep, is_momentary) = storing(&body, is_stream)?;
     let content = Content {
         body: data.get().into(),
         event: text("event", body.event)?.filter(|event| &**event != DEFAULT_EVENT),
@@ -193,7 +194,21 @@ pub(super) fn publish(body: PublishBody<'_>) -> Result<Publish, Reject> {
         idempotency_key: text("idempotencyKey", body.idempotency_key)?,
         is_stream,
         keep,
+        is_momentary,
     })
+}
+
+/// Whether a message is kept for users, and whether it stays out of the history of rooms.
+fn storing(body: &PublishBody<'_>, is_stream: bool) -> Result<(bool, bool), Reject> {
+    let read = |field, value| read::<bool>(field, value, "true or false", |_| true);
+    let (keep, history) = (read("keep", body.keep)?.unwrap_or_default(), read("history", body.history)?);
+    let text = match (keep, history) {
+        (true, _) if body.users.is_none() => "Only a message to users can be kept for them",
+        (_, Some(_)) if body.rooms.is_none() => "Only a message to rooms has a history",
+        (_, Some(false)) if is_stream => "A stream needs a history",
+        _ => return Ok((keep, history == Some(false))),
+    };
+    Err(Reject::invalid(text))
 }
 
 /// Whether a message opens a stream: only one to rooms can.
@@ -438,6 +453,8 @@ mod tests {
             (r#"{"all":true,"data":1,"event":""}"#, "event must be a string of 1 to 128 bytes"),
             (r#"{"all":true,"data":1,"keep":true}"#, "Only a message to users can be kept for them"),
             (r#"{"users":["u"],"data":1,"keep":1}"#, "keep must be true or false"),
+            (r#"{"users":["u"],"data":1,"history":false}"#, "Only a message to rooms has a history"),
+            (r#"{"rooms":["r"],"data":"","history":false,"status":"streaming"}"#, "A stream needs a history"),
             (r#"{"all":true,"data":1,"exclude":"x"}"#, "exclude must be a connection's id"),
         ];
         for (body, text) in table {

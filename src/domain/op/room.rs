@@ -420,6 +420,8 @@ pub struct Publisher {
     pub identity: Identity,
     /// The number of the message among those of its request; the outcome has it, too.
     pub part: u16,
+    /// Whether the message is for the present members only: it has no number and is not stored.
+    pub is_momentary: bool,
 }
 
 /// The retention of a room's messages.

@@ -25,6 +25,7 @@ pub(super) struct IdempotencyRecords {
 #[derive(Clone, Copy)]
 pub(super) struct IdempotencyRecord {
     pub(super) id: Uuid,
+    /// 0 of a message without a number.
     pub(super) seq: u64,
     pub(super) at: u64,
 }
@@ -32,7 +33,7 @@ pub(super) struct IdempotencyRecord {
 impl IdempotencyRecord {
     /// The receipt of the first message.
     pub(super) fn sent(self) -> Sent {
-        Sent { id: self.id, seq: Some(self.seq), at: self.at }
+        Sent { id: self.id, seq: Some(self.seq).filter(|seq| *seq != 0), at: self.at }
     }
 }
 

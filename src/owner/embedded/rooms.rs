@@ -219,6 +219,7 @@ impl RoomStore {
         let outcome = room.send(message, &mut turn.context());
         let seq = room.log.seq();
         if let (Some(key), Ok(Reply::Sent(sent))) = (idempotency_key, &outcome) {
+            let seq = sent.seq.unwrap_or_default();
             records.note(turn.now, key, IdempotencyRecord { id: sent.id, seq, at: sent.at }, 0);
         }
         let outcome = outcome.map(|reply| match reply {

@@ -84,7 +84,7 @@ fn revise(by: &Identity, message: Uuid, content: Option<Content>, caller: Connec
     let kind = if content.is_some() { RevisionKind::Edit } else { RevisionKind::Delete };
     RoomOp::Send(Box::new(SendMessage {
         connection: caller,
-        publisher: Some(Publisher { identity: by.clone(), part: 0 }),
+        publisher: Some(Publisher { identity: by.clone(), part: 0, is_momentary: false }),
         to: None,
         content: content.unwrap_or_else(deleted),
         client_message_id: None,
@@ -98,7 +98,7 @@ fn append(by: &Identity, message: Uuid, piece: &AppendedPiece, caller: Connectio
     let kind = RevisionKind::Append(piece.status);
     RoomOp::Send(Box::new(SendMessage {
         connection: caller,
-        publisher: Some(Publisher { identity: by.clone(), part: 0 }),
+        publisher: Some(Publisher { identity: by.clone(), part: 0, is_momentary: false }),
         to: None,
         content: Content::of_piece(&piece.body),
         client_message_id: None,

@@ -32,7 +32,7 @@ pub(super) fn send_to_room(by: &Identity, publish: &Publish, caller: ConnectionI
     let key = publish.idempotency_key.as_deref();
     let message = SendMessage {
         connection: publish.except.unwrap_or(caller),
-        publisher: Some(Publisher { identity: by.clone(), part }),
+        publisher: Some(Publisher { identity: by.clone(), part, is_momentary: publish.is_momentary }),
         to: None,
         content: publish.content.clone(),
         client_message_id: key.map(|key| [limits::PUBLICATION_KEY_PREFIX, key].concat().into()),

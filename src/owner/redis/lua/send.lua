@@ -2,7 +2,8 @@
 -- A message to the room, or to the member `peer` if that is not empty. `message_rest`: the message from its id on.
 -- `client_id`: the sender's id of the message, or empty. `publisher`: a backend that sends the message, as a member, or empty.
 -- `revised`: the message that this one changes, by `revision`: "e" (edit) or "d" (delete), with `content`; "a", "c" or "x": a piece
--- of a stream, which goes on, is complete or is cancelled; or, without a message, "o": an open stream. `rights`: "m" for a moderator,
+-- of a stream, which goes on, is complete or is cancelled; or, without a message, "o": an open stream, or "n": a message that has no
+-- number and is not kept. `rights`: "m" for a moderator,
 -- "o" if only own messages may be changed. Of streams, `units` and
 -- `bytes` are the length of the text, which is `inner`, `expected` is the offset, or empty, and `bytes_max` bounds the whole text.
 local connection, peer, message, message_rest, client_id, publisher = ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
@@ -40,6 +41,14 @@ if client_id ~= '' then
   repeatable = key .. ':c:' .. first_epoch .. ':' .. user_id .. '\n' .. client_id
   local known = call('GET', repeatable)
   if known and now - tonumber(string.match(known, '%d+$')) < repeat_ms then return done(known) end
+end
+if revision == 'n' then
+  touch()
+  tell('*' .. connection, '{"message":{"by":' .. text .. ',' .. message_rest .. '}')
+  local answer = '"id":"' .. message .. '","at":' .. now
+  if repeatable then call('SET', repeatable, answer, 'PX', repeat_ms) end
+  rest()
+  return done(answer)
 end
 local revised_seq, stream, notice
 if revision == 'o' then

@@ -339,6 +339,9 @@ fn encode_message(turn: &mut OwnerTurn<'_>, message: SendMessage) -> Vec<Bytes> 
             arguments.extend([text(change.message.to_string()), text(revision_letter(change.kind)), content]);
             arguments.push(text(rights_letter(change.rights)));
         }
+        None if publisher.as_ref().is_some_and(|publisher| publisher.is_momentary) => {
+            arguments.extend([text(""), text("n")]);
+        }
         None if opens => arguments.extend([text(""), text("o"), content, text("")]),
         None => {}
     }
