@@ -11,6 +11,7 @@ mod lifecycle;
 mod openapi;
 mod origins;
 mod repeats;
+mod revised;
 mod rooms;
 mod tokens;
 mod tracing;

@@ -88,6 +88,7 @@ statements! {
                 revision = ?2, revised = ?3
             WHERE id = ?1 AND room = ?4 AND (revision IS NULL OR revision = ?5 OR revision BETWEEN 6 AND 8)";
         pieces: rows::PIECES;
+        clear_pieces: "UPDATE message SET body = '\"\"' WHERE revision = 5 AND revised > ?1 AND revised < ?2";
         opening: "SELECT body FROM message WHERE id = ?1 AND room = ?2 AND revision = 6";
         end_stream: "UPDATE message SET body = ?2, revision = ?3, revised = ?4 WHERE id = ?1";
         mark: "INSERT INTO receipt(message, user, delivered_at, read_at)
@@ -352,7 +353,8 @@ impl<'c> RecordWriter<'c> {
         }
     }
 
-    /// Marks a message as the change of another one, and changes that. One that was deleted stays so.
+    /// Marks a message as the change of another one, and changes that. One that was deleted stays so. If it was a stream, its pieces
+    /// keep their numbers and lose their text.
     fn revise(
         &mut self,
         room: i64,
@@ -368,13 +370,13 @@ impl<'c> RecordWriter<'c> {
                 let values = params![id, &*content.body, attachment, metadata, rows::EDITED, at, room];
                 self.statements.edit_message.execute(values)?;
             }
-            RevisionKind::Append(_) => {}
+            RevisionKind::Append(_) => return Ok(()),
             RevisionKind::Delete => {
                 let values = params![id, rows::DELETED, at, room, rows::EDITED];
                 self.statements.delete_message.execute(values)?;
             }
         }
-        Ok(())
+        Ok(self.statements.clear_pieces.execute(rows::pieces_of(changed)).map(drop)?)
     }
 
     /// Marks a message as a stream, or as a piece of one. With the last piece the stream's message gets the whole text.

@@ -655,10 +655,18 @@ local function join(seat, admin)
   return enter(seat)
 end
 
--- The text of a message in the log, with what has become of it.
+-- The text of a message in the log, with what has become of it. A piece of a stream whose message was edited or deleted is shown as gone.
 local has_revised
 local function shown(entry)
   if has_revised == nil then has_revised = call('EXISTS', revised_key) == 1 end
+  local from = has_revised and string.find(entry[2][2], '"rv":{', 1, true)
+  local stream = from and string.match(entry[2][2], '^"rv":{"i":"([%x-]+)","k":"[acx]"', from)
+  if stream then
+    local seq = call('HGET', ids_key, stream)
+    local change = seq and call('HGET', revised_key, seq)
+    if change and string.find(change, '^{"k":"[de]"') then return string.sub(entry[2][2], 1, -2) .. ',"ed":{"k":"d"}}' end
+    return entry[2][2]
+  end
   local revised = has_revised and call('HGET', revised_key, string.match(entry[1], '^%d+'))
   if revised and string.find(revised, '{"k":"s"', 1, true) then
     local text = call('HGET', streams_key, entry[2][4] .. ':t') or ''

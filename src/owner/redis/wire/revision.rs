@@ -55,11 +55,14 @@ pub(super) fn revised(
     revised: Option<Box<WireRevised>>,
 ) -> (Content, Option<Box<Revision>>) {
     if let Some(WireRevises { message, kind }) = revises {
-        let revision = match revision_kind(&kind) {
-            RevisionKind::Append(status) => Revision::Piece { message: message.0, offset, status },
-            kind => Revision::Of { message: message.0, kind },
+        return match revision_kind(&kind) {
+            RevisionKind::Append(status) => {
+                // The stream's message was edited or deleted meanwhile.
+                let content = if revised.is_some() { Content { body: r#""""#.into(), ..content } } else { content };
+                (content, Some(Box::new(Revision::Piece { message: message.0, offset, status })))
+            }
+            kind => (content, Some(Box::new(Revision::Of { message: message.0, kind }))),
         };
-        return (content, Some(Box::new(revision)));
     }
     let Some(WireRevised { kind, at, content: edit }) = revised.map(|revised| *revised) else {
         return (content, is_stream.then(|| Box::new(Revision::Stream(StreamStatus::Streaming))));
