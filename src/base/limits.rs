@@ -253,8 +253,8 @@ pub const ROOMS_SCANNED: usize = 10_000;
 /// The same with Redis, which is asked for each.
 pub const ROOMS_ASKED: usize = 250;
 
-/// Bytes of the text that rooms are searched for: those of a room's name.
-pub const SEARCH_BYTES: usize = 128;
+/// Characters of the text that rooms are searched for.
+pub const SEARCH_CHARS: usize = 64;
 
 /// Content of one page from the store, in bytes; above it no further message is added. Redis reads as much in less than a
 /// millisecond, and does nothing else meanwhile.

@@ -204,7 +204,7 @@ fn storing(body: &PublishBody<'_>, is_stream: bool) -> Result<(bool, bool), Reje
     let (keep, history) = (read("keep", body.keep)?.unwrap_or_default(), read("history", body.history)?);
     let text = match (keep, history) {
         (true, _) if body.users.is_none() => "Only a message to users can be kept for them",
-        (_, Some(_)) if body.rooms.is_none() => "Only a message to rooms has a history",
+        (_, Some(false)) if body.rooms.is_none() => "Only a message to rooms has a history",
         (_, Some(false)) if is_stream => "A stream needs a history",
         _ => return Ok((keep, history == Some(false))),
     };

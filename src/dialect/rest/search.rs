@@ -25,12 +25,12 @@ pub fn rooms_page(query: Option<&str>) -> Result<RoomsPage, Reject> {
         found.map_err(|fault| Reject::invalid(format!("{name} {}", fault.text())))
     };
     let id = |name: &str| match value(name)? {
-        Some(text) if !text.is_empty() && !is_name(&text) => Err(Reject::invalid(format!("{name} must be an id"))),
-        text => Ok(text.filter(|text| !text.is_empty())),
+        Some(text) if !is_name(&text) => Err(Reject::invalid(format!("{name} must be an id"))),
+        text => Ok(text),
     };
     let text = value("search")?.unwrap_or_default();
-    if text.len() > limits::SEARCH_BYTES {
-        return Err(Reject::invalid(format!("search must have at most {} bytes", limits::SEARCH_BYTES)));
+    if text.chars().count() > limits::SEARCH_CHARS {
+        return Err(Reject::invalid(format!("search must have at most {} characters", limits::SEARCH_CHARS)));
     }
     let limit = match value("limit")? {
         Some(text) => text.parse().ok().filter(|limit| (1..=limits::ROOMS_SEARCHED).contains(limit)),
@@ -69,11 +69,20 @@ mod tests {
             RoomsPage { prefix: "order-".into(), text: "green tea".into(), after: Some("order-17".into()), limit: 2 };
         assert_eq!(page, expected);
         assert_eq!(rooms_page(None), Ok(RoomsPage { limit: PAGE_DEFAULT, ..RoomsPage::default() }));
-        assert_eq!(rooms_page(Some("prefix=&search=&after=")), rooms_page(None));
-        let long = format!("search={}", "x".repeat(limits::SEARCH_BYTES + 1));
-        for query in
-            ["limit=0", "limit=101", "limit=x", "prefix=%00", "after=%00", "search=%ff", "limit=1&limit=2", &long]
-        {
+        assert_eq!(rooms_page(Some("search=")), rooms_page(None));
+        let long = format!("search={}", "x".repeat(limits::SEARCH_CHARS + 1));
+        for query in [
+            "limit=0",
+            "prefix=",
+            "after=",
+            "limit=101",
+            "limit=x",
+            "prefix=%00",
+            "after=%00",
+            "search=%ff",
+            "limit=1&limit=2",
+            &long,
+        ] {
             assert!(rooms_page(Some(query)).is_err(), "{query}");
         }
     }
