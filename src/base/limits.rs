@@ -201,12 +201,30 @@ pub const ARRIVAL_NOTED_MS: u64 = 10_000;
 /// Outgoing data collected in a turn, in bytes; above it the data is written.
 pub const TURN_BYTES: usize = 4 << 20;
 
-/// Deliveries that messages to large rooms may cause in one turn, in bytes: the time of a turn, about, which other clients wait
-/// for. All clients that send such messages share it.
+/// Deliveries that messages to large rooms may cause in one turn, in bytes. All clients that send such messages share it.
 pub const BROADCAST_BYTES: usize = 48 << 20;
+
+/// The same while other clients send, too: they wait for the end of the turn.
+pub const BROADCAST_SHARED_BYTES: usize = 4 << 20;
+
+/// For how long the turns are short after a request of another client, in milliseconds.
+pub const BROADCAST_SHARED_MS: u64 = 1_000;
 
 /// Members of a room on one shard from which it is a large one.
 pub const BROADCAST_MEMBERS: usize = 32;
+
+/// Raw members of a room on one shard from which its messages are written to them over several turns while other clients send,
+/// too.
+pub const BULK_MEMBERS: usize = 256;
+
+/// What a write costs beside its bytes, as bytes that cost the same.
+pub const WRITE_BYTES: usize = 4096;
+
+/// Connections with a backlog that may wait for a later turn.
+pub const WRITABLE_LISTED: usize = 65_536;
+
+/// What such writes of one turn, and those of backlogs, may cost together, as bytes that cost the same.
+pub const BULK_TURN_BYTES: usize = 1 << 20;
 
 /// Bytes of a delivered message beside its content, about.
 pub const BROADCAST_OVERHEAD: usize = 128;

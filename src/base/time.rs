@@ -29,7 +29,7 @@ impl Now {
     }
 
     /// This reading, `ms` milliseconds later.
-    pub fn plus(&self, ms: u64) -> Self {
+    pub const fn plus(&self, ms: u64) -> Self {
         Self { mono: self.mono + ms, wall: self.wall + ms }
     }
 }

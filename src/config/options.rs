@@ -25,7 +25,7 @@ use crate::runtime::key_files::{KeyFetching, KeyPlan};
 use crate::runtime::listener::{ListenAddress, ListenerPlan};
 use crate::runtime::media::MediaOptions;
 use crate::runtime::storage::{self, StorageLocation};
-use crate::shard::{Allowances, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
+use crate::shard::{Allowances, BulkWrites, Ice, ListenerRoles, Options, SocketIo, TurnAccess};
 
 /// Maximum number of frames of one WebSocket message.
 const FRAGMENTS: u32 = 65_536;
@@ -78,6 +78,7 @@ impl Settings {
             http_deflate: self.deflate.of_answers(),
             content_bytes: unless_off(self.limits.message_bytes),
             outbound_bytes: unless_off(self.limits.outbound_bytes),
+            bulk: BulkWrites::default(),
             rooms_per_connection: self.limits.rooms_per_connection,
             connections: match self.limits.connections {
                 0 => connections,

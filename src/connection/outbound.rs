@@ -5,10 +5,14 @@
 //! accept are copied, into the connection's [`Backlog`], up to a limit: a client that does not read cannot delay others
 //! or use more memory than that.
 //!
+//! Shares of messages to many connections may be written over several turns ([`Outbound::next_share`]), so that other clients
+//! do not wait for all of them. The buffer is kept until the last is written.
+//!
 //! Whatever is pushed to a connection with permessage-deflate is compressed on the way ([`Outbound::packed`]).
 
 use smallvec::SmallVec;
 
+use crate::base::limits;
 use crate::connection::deflation::{DeflateSettings, Deflation};
 
 /// A range of the turn's buffer.
@@ -38,8 +42,10 @@ impl Segment {
 /// Segments of one connection in a turn, in order.
 #[derive(Default)]
 pub struct Share {
-    /// Slot of the connection; [`NO_CONNECTION`] when it has closed.
+    /// Slot of the connection; [`NO_CONNECTION`] when it has closed, or the share was taken to be written.
     pub slot: u32,
+    /// Whether all segments are of messages to many connections.
+    is_bulk: bool,
     /// The segments; adjacent ones are merged.
     pub segments: SmallVec<[Segment; 2]>,
 }
@@ -126,6 +132,14 @@ pub struct Outbound {
     shares: Vec<Share>,
     /// Number of shares in use; the others are kept for their allocations.
     used: usize,
+    /// Number of shares that were taken, or passed over because they are bulk.
+    visited: usize,
+    /// Number of shares, from the first, among which no bulk is left.
+    written: usize,
+    /// Whether bulk was passed over.
+    is_deferred: bool,
+    /// Shares that were passed over and are not bulk any more.
+    urgent: Vec<u32>,
     /// Maximum of bytes and of shares used in a turn since the last [`Outbound::trim`].
     most: (usize, usize),
     /// Compressor, from the first connection on that uses it.
@@ -154,13 +168,21 @@ impl Outbound {
 
     /// Appends a segment to the share of the connection in `slot`.
     pub fn push(&mut self, slot: u32, queue: &mut Queue, segment: Segment) {
+        self.push_as(slot, queue, segment, false);
+    }
+
+    /// Appends a segment to the share of the connection in `slot`. `is_bulk`: it is one of many connections' that get it, and
+    /// may be written in a later turn.
+    pub fn push_as(&mut self, slot: u32, queue: &mut Queue, segment: Segment, is_bulk: bool) {
         if segment.is_empty() {
             return;
         }
         let segment = if queue.window_bits == 0 { segment } else { self.packed(segment, queue.window_bits) };
         if queue.share == 0 {
-            self.open_share(slot);
+            self.open_share(slot, is_bulk);
             queue.share = self.used as u32;
+        } else if !is_bulk {
+            self.hurry(queue);
         }
         debug_assert!(queue.share as usize <= self.used, "invariant: a queue refers to a share of this turn");
         debug_assert_eq!(self.shares[queue.share as usize - 1].slot, slot, "invariant: a share is one connection's");
@@ -183,12 +205,25 @@ impl Outbound {
         deflation.pack(&mut self.bytes, segment, window_bits)
     }
 
-    fn open_share(&mut self, slot: u32) {
+    /// Has the share of a connection written with those that are not bulk.
+    pub fn hurry(&mut self, queue: &Queue) {
+        let Some(at) = (queue.share as usize).checked_sub(1) else { return };
+        let share = &mut self.shares[at];
+        if share.is_bulk {
+            share.is_bulk = false;
+            if at < self.visited {
+                self.urgent.push(at as u32);
+            }
+        }
+    }
+
+    fn open_share(&mut self, slot: u32, is_bulk: bool) {
         if self.used == self.shares.len() {
             self.shares.push(Share::default());
         }
         let share = &mut self.shares[self.used];
         share.slot = slot;
+        share.is_bulk = is_bulk;
         share.segments.clear();
         self.used += 1;
     }
@@ -207,6 +242,55 @@ impl Outbound {
             self.shares[queue.share as usize - 1].slot = NO_CONNECTION;
             queue.share = 0;
         }
+    }
+
+    /// Takes the next share that is to be written: its index for [`Outbound::share`], and the connection. All that are not
+    /// bulk come first. Bulk follows, the oldest first, as long as `bulk_budget` lasts, if it is given; it is reduced by the bytes
+    /// and a constant for each share.
+    pub fn next_share(&mut self, bulk_budget: &mut Option<usize>) -> Option<(usize, u32)> {
+        while let Some(at) = self.urgent.pop() {
+            if let Some(slot) = self.take_slot(at as usize) {
+                return Some((at as usize, slot));
+            }
+        }
+        let defers = bulk_budget.is_some();
+        while self.visited < self.used {
+            let at = self.visited;
+            self.visited += 1;
+            if defers && self.shares[at].is_bulk {
+                self.is_deferred = true;
+            } else if let Some(slot) = self.take_slot(at) {
+                return Some((at, slot));
+            }
+        }
+        while self.is_deferred && bulk_budget.is_none_or(|budget| budget > 0) {
+            let at = self.written;
+            self.written += 1;
+            self.is_deferred = self.written < self.used;
+            if let Some(slot) = self.take_slot(at) {
+                if let Some(budget) = bulk_budget {
+                    let bytes: usize = self.shares[at].segments.iter().map(Segment::len).sum();
+                    *budget = budget.saturating_sub(bytes + limits::WRITE_BYTES);
+                }
+                return Some((at, slot));
+            }
+        }
+        None
+    }
+
+    fn take_slot(&mut self, at: usize) -> Option<u32> {
+        let slot = std::mem::replace(&mut self.shares[at].slot, NO_CONNECTION);
+        (slot != NO_CONNECTION).then_some(slot)
+    }
+
+    /// A share taken by [`Outbound::next_share`].
+    pub fn share(&self, at: usize) -> &Share {
+        &self.shares[at]
+    }
+
+    /// Whether bulk waits to be written.
+    pub fn is_deferred(&self) -> bool {
+        self.is_deferred
     }
 
     /// The shares of the connections that have one.
@@ -231,6 +315,10 @@ impl Outbound {
 
     /// Ends the turn, after all shares have been written.
     pub fn clear(&mut self) {
+        debug_assert!(self.shares().next().is_none(), "invariant: the buffer is kept until each share is written");
+        self.visited = 0;
+        self.written = 0;
+        self.is_deferred = false;
         self.most = (self.most.0.max(self.bytes.len()), self.most.1.max(self.used));
         self.bytes.clear();
         self.used = 0;

@@ -124,7 +124,7 @@ impl Members {
     /// Whether an event for all but `except` has a receiver. Some dialects of Socket.IO deliver a message to its sender, too.
     pub(crate) fn hear(&self, except: Option<ConnectionId>) -> bool {
         let is_left_out = |it: ConnectionId| !it.is_peer() && self.of(it).is_some();
-        self.list.len() > usize::from(except.is_some_and(is_left_out))
+        self.list.len() > 1 || self.list.len() > usize::from(except.is_some_and(is_left_out))
     }
 
     /// Whether some of them are Socket.IO peers, which need other encodings.
@@ -330,9 +330,10 @@ impl Room {
         peer: Option<&str>,
         field: &str,
     ) -> Result<&Member, Reject> {
-        match self.members.of(connection) {
-            Some(_) => self.members.identify(connection, peer, field),
-            None => Err(self.not_a_member()),
+        match (self.members.of(connection), peer) {
+            (Some(member), None) => Ok(member),
+            (Some(_), Some(_)) => self.members.identify(connection, peer, field),
+            (None, _) => Err(self.not_a_member()),
         }
     }
 

@@ -270,7 +270,7 @@ function fieldsOf(listed) {
     name,
     place: "body",
     isNeeded: need === "needed",
-    type: JSON_FIELDS.includes(name) ? "json" : NUMBER_FIELDS.includes(name) ? "number" : /^is[A-Z]|^observe$/.test(name) ? "boolean" : "string",
+    type: JSON_FIELDS.includes(name) ? "json" : NUMBER_FIELDS.includes(name) ? "number" : /^is[A-Z]/.test(name) ? "boolean" : "string",
   }));
 }
 

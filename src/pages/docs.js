@@ -61,8 +61,7 @@ function table(label, heads, rows) {
   return scroll;
 }
 
-// `of` is the entry it belongs to: each table is a region with a name of its own.
-function shape(root, of, label, schema) {
+function shape(root, label, schema) {
   const seen = new Map();
   for (const field of fields(root, schema)) if (!seen.has(field.name)) seen.set(field.name, field);
   if (seen.size === 0) return make("p", {}, `${label}: ${typeOf(root, resolve(root, schema))}`);
@@ -71,7 +70,7 @@ function shape(root, of, label, schema) {
     `${typeOf(root, value)}${isRequired ? "" : ", optional"}`,
     [value.description, limits(value)].filter(Boolean).join(" "),
   ]);
-  return table(`${label} of ${of}`, ["Field", "Type", "Meaning"], rows);
+  return table(label, ["Field", "Type", "Meaning"], rows);
 }
 
 const example = (value) => make("pre", { tabIndex: 0 }, code(JSON.stringify(value, null, 2)));
@@ -81,33 +80,33 @@ function examplesOf(media) {
   return [media.example, ...values].filter((it) => it !== undefined).slice(0, 1);
 }
 
-function call(root, name, operation, shared) {
+function call(root, operation, shared) {
   const parts = [make("p", {}, sentence(operation.description ?? ""))];
   const parameters = [...shared, ...(operation.parameters ?? [])].map((it) => resolve(root, it));
   if (parameters.length) {
-    parts.push(make("h3", {}, "Parameters"), table(`Parameters of ${name}`, ["Name", "In", "Type", "Meaning"], parameters.map((it) => [
+    parts.push(make("h4", {}, "Parameters"), table("Parameters", ["Name", "In", "Type", "Meaning"], parameters.map((it) => [
       code(it.name), `${it.in}${it.required ? "" : ", optional"}`, typeOf(root, resolve(root, it.schema)),
       [it.description, limits(resolve(root, it.schema ?? {}))].filter(Boolean).join(" "),
     ])));
   }
   const contents = (of) => Object.entries(of.content ?? {});
   for (const [kind, media] of contents(resolve(root, operation.requestBody ?? {}))) {
-    parts.push(make("h3", {}, `Body, ${kind}`), shape(root, name, `Body (${kind})`, media.schema ?? {}), ...examplesOf(media).map(example));
+    parts.push(make("h4", {}, `Body, ${kind}`), shape(root, "Body", media.schema ?? {}), ...examplesOf(media).map(example));
   }
   for (const [status, given] of Object.entries(operation.responses ?? {})) {
     const answer = resolve(root, given);
-    parts.push(make("h3", {}, `${status} ${answer.description ?? ""}`));
+    parts.push(make("h4", {}, `${status} ${answer.description ?? ""}`));
     if (Number(status) >= 400) continue;
-    for (const [kind, media] of contents(answer)) {
-      parts.push(shape(root, name, `Answer ${status} (${kind})`, media.schema ?? {}), ...examplesOf(media).map(example));
+    for (const [, media] of contents(answer)) {
+      parts.push(shape(root, `Answer ${status}`, media.schema ?? {}), ...examplesOf(media).map(example));
     }
   }
   return parts;
 }
 
-function message(root, name, it) {
-  const parts = [shape(root, name, "Fields", it.payload ?? {})];
-  if (it["x-ack"]) parts.push(make("h3", {}, "Acknowledgement"), shape(root, name, "Acknowledgement", it["x-ack"]));
+function message(root, it) {
+  const parts = [shape(root, "Fields", it.payload ?? {})];
+  if (it["x-ack"]) parts.push(make("h4", {}, "Acknowledgement"), shape(root, "Acknowledgement", it["x-ack"]));
   return parts;
 }
 
@@ -138,7 +137,7 @@ function callSections(root) {
       if (method === "parameters") continue;
       const tag = operation.tags?.[0] ?? "Calls";
       if (!byTag.has(tag)) byTag.set(tag, []);
-      const fill = () => call(root, `${method.toUpperCase()} ${path}`, operation, item.parameters ?? []);
+      const fill = () => call(root, operation, item.parameters ?? []);
       byTag.get(tag).push(entry(method.toUpperCase(), path, operation.summary ?? "", fill));
     }
   }
@@ -151,10 +150,7 @@ function messageSections(root) {
     const all = Object.values(channel.messages).map((it) => resolve(root, it));
     const asked = new Set(Object.values(root.operations).filter((it) => it.action === "receive")
       .flatMap((it) => it.messages.map((one) => resolve(root, one))));
-    const entries = all.map((it) => {
-      const verb = asked.has(it) ? "send" : "receive";
-      return entry(verb, it.name, it.summary ?? "", () => message(root, `${name}: ${verb} ${it.name}`, it));
-    });
+    const entries = all.map((it) => entry(asked.has(it) ? "send" : "receive", it.name, it.summary ?? "", () => message(root, it)));
     return section(`Protocol: ${name}`, [channel.title, channel.description].filter(Boolean).join(". "), entries);
   });
 }

@@ -4,6 +4,7 @@
 //! module only moves bytes, messages and sockets between the shard and the operating system, and never blocks outside
 //! [`EventLoop::wait`].
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -112,6 +113,8 @@ pub(super) struct EventLoop {
     sockets: Sockets,
     /// Connections with more data than one turn may read.
     still_ready: Vec<ConnSlot>,
+    /// Connections whose sockets take bytes again, beyond those that one turn may write.
+    writable: VecDeque<ConnSlot>,
     buffer: Vec<u8>,
     inbox: ChannelReceiver,
     channels: Arc<[ChannelSender]>,
@@ -151,6 +154,7 @@ impl EventLoop {
             listeners,
             sockets: Sockets::new(permits),
             still_ready: Vec::new(),
+            writable: VecDeque::new(),
             buffer: vec![0; READ_BYTES],
             inbox,
             channels,
@@ -221,6 +225,8 @@ impl EventLoop {
         for event in events {
             self.handle_event(now, event);
         }
+        // Before more is read: what slow clients take now need not wait for the flush.
+        self.write_backlogs(now);
         self.accept(now);
         // After every ready connection has been read once: only then do the busy ones get another share.
         self.read_more(now);
@@ -253,7 +259,8 @@ impl EventLoop {
             timeout = Some(timeout.map_or(pause, |timeout| timeout.min(pause)));
         }
         let has_more_to_read = !self.still_ready.is_empty() || self.shard.has_resumed();
-        let is_busy = has_more_to_read || self.shard.has_messages() || self.shard.has_output();
+        let is_busy =
+            has_more_to_read || !self.writable.is_empty() || self.shard.has_messages() || self.shard.has_output();
         if is_busy || !self.inbox.prepare_sleep() {
             timeout = Some(Duration::ZERO);
         }
@@ -320,11 +327,27 @@ impl EventLoop {
         let slot = ConnSlot::from_raw((token.0 - FIRST_SLOT) as u32);
         if event.is_writable() {
             self.sockets.flush(slot);
-            self.shard.writable(slot, &mut self.sockets);
+            if self.shard.has_backlog(slot) {
+                self.writable.push_back(slot);
+            }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.sockets.set_readable(slot, true);
             self.read(now, slot, event.is_read_closed() || event.is_error());
+        }
+    }
+
+    /// Writes what waits for sockets that take bytes again; while other clients send, too, a part of it in each turn.
+    fn write_backlogs(&mut self, now: Now) {
+        let mut budget = self.shard.write_budget(now).unwrap_or(usize::MAX);
+        // A connection is listed again with each event, so the list has a bound of its own.
+        while (budget > 0 || self.writable.len() > limits::WRITABLE_LISTED)
+            && let Some(slot) = self.writable.pop_front()
+        {
+            if self.shard.has_backlog(slot) {
+                let bytes = self.shard.writable(slot, &mut self.sockets);
+                budget = budget.saturating_sub(bytes + limits::WRITE_BYTES);
+            }
         }
     }
 

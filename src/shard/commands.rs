@@ -39,7 +39,7 @@ use crate::shard::recovery::Appearance;
 use crate::shard::recovery::resume::Resume;
 use crate::shard::recovery::sessions::KeptSessions;
 use crate::shard::requests::{HostRequest, OnReply, RequestRef};
-use crate::shard::rooms::rooms_of;
+use crate::shard::rooms::{Audience, rooms_of};
 use crate::shard::streams::{Streaming, text_of};
 
 /// Signaling messages of this size count against what a peer may send to one other.
@@ -70,7 +70,7 @@ impl<'a> Commands<'a> {
         let connection = self.core.net.id_of(peer);
         let (then, op) = match command {
             Command::Join(join) => return self.join(now, peer, id, join),
-            Command::Send { target, draft } => self.message(peer, id, target, draft)?,
+            Command::Send { target, draft } => self.message(now, peer, id, target, draft)?,
             Command::Revise { room, message, draft } => self.revise(now, peer, &room, &message, draft)?,
             Command::Leave { room, peer: other, secret } => self.leave(now, peer, &room, (other, secret))?,
             Command::Host { room, action, secret } => self.host_action(now, peer, &room, (action, secret))?,
@@ -134,6 +134,9 @@ impl<'a> Commands<'a> {
     fn begin(&mut self, now: Now, peer: PeerKey, id: RequestRef<'_>, command: &Command<'_>) -> Result<(), Reject> {
         if self.core.metrics.log.has_details() {
             Logging::on(self.core).request(now, peer, id, command);
+        }
+        if !matches!(command, Command::Send { .. } | Command::Join(_)) {
+            self.core.broadcasts.note_other(now);
         }
         if !self.core.pieces.is_empty() && !matches!(command, Command::Append(_)) {
             Streaming::on(self.core).flush_peer(now, peer);
@@ -314,6 +317,7 @@ impl<'a> Commands<'a> {
     /// The operation that sends a message, and the use of its reply.
     fn message(
         &mut self,
+        now: Now,
         peer: PeerKey,
         id: RequestRef<'_>,
         target: MessageTarget<'_>,
@@ -326,6 +330,7 @@ impl<'a> Commands<'a> {
             MessageTarget::Room(room) => (room, None),
             MessageTarget::Peer { room, peer } => (room, Some(name(peer))),
             MessageTarget::User(user) => {
+                self.core.broadcasts.note_other(now);
                 let by = self.core.net.identity(peer)?;
                 let user = name(user);
                 let then = OnReply::Sent { is_to_user: true, target: user.clone() };
@@ -333,10 +338,8 @@ impl<'a> Commands<'a> {
             }
         };
         let (room, members) = self.core.rooms.name_and_members(&room);
-        if to.is_none() {
-            let bytes = content.body.len() + content.attachment.as_deref().map_or(0, str::len);
-            Broadcasting::on(self.core).begin(peer, bytes, members);
-        }
+        let bytes = content.body.len() + content.attachment.as_deref().map_or(0, str::len);
+        Broadcasting::on(self.core).begin(now, peer, bytes, if to.is_none() { members } else { Audience::default() });
         // In the colon dialect an ack repeats the content.
         let dialect = peer.socketio().map(|slot| self.core.net.sessions.peers[slot].dialect);
         let then = match dialect == Some(Dialect::Colon) && id.socketio().ack.is_some() {

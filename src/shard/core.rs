@@ -122,6 +122,7 @@ impl Core {
         let sockets = SocketCounts::new(options.clone(), seed);
         let apps = Apps::new(u32::from_le_bytes([owned[0], owned[1], owned[2], owned[3]]));
         let questions = Questions::new(number, options.decisions.clone());
+        let rooms = LocalRooms::new(seed, options.bulk.members);
         Self {
             apps,
             questions,
@@ -142,7 +143,7 @@ impl Core {
             options,
             verifier,
             rng,
-            rooms: LocalRooms::new(seed),
+            rooms,
             requests: Requests::new(),
             presence: Presence::new(seed),
             trim: Trim::default(),

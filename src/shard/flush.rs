@@ -1,6 +1,7 @@
 //! The turn's end: each connection that has something to get is written once.
 
 use crate::base::handle::{ConnSlot, Slot};
+use crate::base::limits;
 use crate::base::time::Now;
 use crate::connection::conn::{CloseState, Conn};
 use crate::connection::outbound::Backlog;
@@ -54,9 +55,10 @@ impl Shard {
         Proving::on(&mut self.core).polls_answered();
         self.trace(now);
         // Raw members with nothing but one room's run are written first; the others find the run among their segments.
+        let mut bulk_budget = self.bulk_budget(now);
         let Core { rooms, net, options, .. } = &mut self.core;
         let (ending, overflowed) = (&mut net.ending, &mut net.overflowed);
-        rooms.write_raw_runs(&mut net.conns, &mut net.outbound, |conn, slot, bytes| {
+        rooms.write_raw_runs(&mut net.conns, &mut net.outbound, bulk_budget.is_some(), |conn, slot, bytes| {
             let outcome = wire.write(slot, bytes);
             if outcome != Ok(bytes.len()) {
                 keep_rest(conn, bytes, outcome);
@@ -67,20 +69,22 @@ impl Shard {
                 }
             }
         });
-        self.write_shares(wire);
+        self.write_shares(&mut bulk_budget, wire);
         while let Some(slot) = self.core.net.overflowed.pop() {
             RawSockets::on(&mut self.core).drop_slow_consumer(now, slot);
         }
         // The last message of a connection that was dropped just now.
         self.trace(now);
-        self.write_shares(wire);
+        self.write_shares(&mut bulk_budget, wire);
         while let Some(slot) = self.core.net.uncorked.pop() {
             self.writable(slot, wire);
         }
         for slot in std::mem::take(&mut self.core.net.ending) {
             self.carry_on_close(now, slot, wire);
         }
-        Broadcasting::on(&mut self.core).end_turn(now);
+        if !self.core.net.outbound.is_deferred() {
+            Broadcasting::on(&mut self.core).end_turn(now);
+        }
         // Input that waited is read after the writes, so that its answers belong to the next turn.
         Reading::on(&mut self.core).read_waiting(now);
         Trimming::on(&mut self.core).schedule(now);
@@ -93,12 +97,28 @@ impl Shard {
         }
     }
 
-    /// Writes each connection's share of the turn, or adds it to the connection's backlog.
-    fn write_shares(&mut self, wire: &mut impl Wire) {
+    /// What the writes of messages to large rooms may cost in this turn; `None`: they are written whole.
+    fn bulk_budget(&self, now: Now) -> Option<usize> {
+        let Core { net, tracer, .. } = &self.core;
+        let defers = !tracer.is_active() && net.outbound.len() <= limits::TURN_BYTES;
+        self.write_budget(now).filter(|_| defers)
+    }
+
+    /// What writes that can wait may cost in a turn, as bytes that cost the same; `None`: any number.
+    pub fn write_budget(&self, now: Now) -> Option<usize> {
+        let Core { broadcasts, options, .. } = &self.core;
+        broadcasts.is_shared(now).then_some(options.bulk.turn_bytes)
+    }
+
+    /// Writes each connection's share of the turn, or adds it to the connection's backlog; of bulk as much as the budget allows.
+    fn write_shares(&mut self, bulk_budget: &mut Option<usize>, wire: &mut impl Wire) {
         let bytes_max = self.core.options.outbound_bytes;
         let Net { conns, outbound, cork, ending, overflowed, .. } = &mut self.core.net;
-        for share in outbound.shares() {
-            let slot = ConnSlot::from_raw(share.slot);
+        if outbound.is_deferred() {
+            ending.iter().filter_map(|slot| conns.get(*slot)).for_each(|conn| outbound.hurry(&conn.queue));
+        }
+        while let Some((at, slot)) = outbound.next_share(bulk_budget) {
+            let (share, slot) = (outbound.share(at), ConnSlot::from_raw(slot));
             let conn = &mut conns[slot];
             conn.queue.settle();
             if conn.ending == CloseState::Abort {
@@ -135,11 +155,18 @@ impl Shard {
                 overflowed.push(slot);
             }
         }
-        outbound.clear();
+        if !outbound.is_deferred() {
+            outbound.clear();
+        }
     }
 
-    /// A socket takes bytes again: continues with the connection's backlog.
-    pub fn writable(&mut self, slot: ConnSlot, wire: &mut impl Wire) {
+    /// Whether bytes wait for a socket to take them.
+    pub fn has_backlog(&self, slot: ConnSlot) -> bool {
+        self.core.net.conns.get(slot).is_some_and(|conn| conn.queue.backlog.is_some())
+    }
+
+    /// A socket takes bytes again: continues with the connection's backlog. Returns how many bytes it took.
+    pub fn writable(&mut self, slot: ConnSlot, wire: &mut impl Wire) -> usize {
         let net = &mut self.core.net;
         if let Some(conn) = net.conns.get_mut(slot)
             && let Some(backlog) = conn.queue.backlog.as_mut().filter(|backlog| !backlog.ready().is_empty())
@@ -155,10 +182,12 @@ impl Shard {
                         }
                         net.read_again(slot);
                     }
+                    return count;
                 }
                 Err(Gone) => net.abort(slot),
             }
         }
+        0
     }
 
     fn carry_on_close(&mut self, now: Now, slot: ConnSlot, wire: &mut impl Wire) {

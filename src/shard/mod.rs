@@ -65,7 +65,7 @@ pub use flush::{Gone, Wire};
 pub use making_room::Vacancy;
 pub use moves::Departure;
 pub use notices::OperatorNotices;
-pub use options::{Allowances, Ice, ListenerRoles, Options, ShownSettings, SocketIo, TurnAccess};
+pub use options::{Allowances, BulkWrites, Ice, ListenerRoles, Options, ShownSettings, SocketIo, TurnAccess};
 
 use crate::base::handle::ConnSlot;
 use crate::base::limits;
@@ -275,8 +275,8 @@ impl Shard {
 
     /// Whether a flush has bytes to write, connections to end, or commands for the store to be taken.
     pub fn has_output(&self) -> bool {
-        let Core { net, rooms, owner, .. } = &self.core;
-        let is_dirty = rooms.is_dirty() || net.sessions.is_dirty();
+        let Core { net, rooms, owner, broadcasts, .. } = &self.core;
+        let is_dirty = rooms.is_dirty() || net.sessions.is_dirty() || broadcasts.has_waiting();
         owner.has_storage_commands() || !net.outbound.is_empty() || !net.ending.is_empty() || is_dirty
     }
 

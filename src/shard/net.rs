@@ -259,13 +259,18 @@ impl Net {
 
     /// Sends a raw connection a frame whose text `write` writes.
     pub(super) fn send_raw(&mut self, slot: ConnSlot, write: impl FnOnce(&mut Vec<u8>)) {
+        self.send_raw_as(slot, false, write);
+    }
+
+    /// The same. `is_bulk`: it may be written in a later turn.
+    pub(super) fn send_raw_as(&mut self, slot: ConnSlot, is_bulk: bool, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(conn) = self.conns.get_mut(slot) {
             let segment = self.outbound.encode(|out| {
                 let mark = ws::begin_text(out);
                 write(out);
                 ws::finish(out, mark);
             });
-            self.outbound.push(slot.raw(), &mut conn.queue, segment);
+            self.outbound.push_as(slot.raw(), &mut conn.queue, segment, is_bulk);
         }
     }
 

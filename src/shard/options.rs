@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::base::limits;
 use crate::base::network::Network;
 use crate::base::time::Now;
 use crate::codec::engineio::Transport;
@@ -51,6 +52,8 @@ pub struct Options {
     pub content_bytes: usize,
     /// Bytes that may be queued for a connection that does not read.
     pub outbound_bytes: usize,
+    /// Writes to large rooms while other clients send, too.
+    pub bulk: BulkWrites,
     /// Rooms that a connection may join; 0: no limit.
     pub rooms_per_connection: usize,
     /// Connections of all shards together, and so also the limit of each; 0: no limit.
@@ -198,6 +201,21 @@ pub struct SocketIo {
     pub is_conformance: bool,
     /// Whether these are the own tests of the clients, which are greeted.
     pub is_client_suite: bool,
+}
+
+/// Writes to the raw members of large rooms, which take several turns while other clients send, too.
+#[derive(Clone, Copy, Debug)]
+pub struct BulkWrites {
+    /// Members on one shard from which a room is large.
+    pub members: usize,
+    /// What the writes of one turn may cost together, as bytes that cost the same.
+    pub turn_bytes: usize,
+}
+
+impl Default for BulkWrites {
+    fn default() -> Self {
+        Self { members: limits::BULK_MEMBERS, turn_bytes: limits::BULK_TURN_BYTES }
+    }
 }
 
 impl Default for SocketIo {

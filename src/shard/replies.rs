@@ -197,7 +197,10 @@ impl<'a> Replies<'a> {
         match peer.slot() {
             PeerSlot::Raw(slot) => {
                 let field = if is_to_user { "toUserId" } else { "roomId" };
-                self.core.net.send_raw(slot, |out| raw::sent(out, sent, (field, target), id.raw()));
+                let Core { net, rooms, broadcasts, .. } = &mut *self.core;
+                // A receipt for a message to many does not have its client get the others' messages first.
+                let is_bulk = !broadcasts.is_empty() && !is_to_user && rooms.is_bulk(target);
+                net.send_raw_as(slot, is_bulk, |out| raw::sent(out, sent, (field, target), id.raw()));
             }
             PeerSlot::SocketIo(_) => {
                 let answer = SocketIoAnswer::Sent(sent, target, None);

@@ -54,6 +54,7 @@ fn options() -> Options {
         http_deflate: None,
         content_bytes: 4096,
         outbound_bytes: 1 << 20,
+        bulk: BulkWrites::default(),
         rooms_per_connection: 0,
         connections: 0,
         memory: crate::domain::monitoring::Load::default,

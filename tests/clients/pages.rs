@@ -78,20 +78,3 @@ fn pages_without_a_language_of_choice_are_accessible_on_each_screen() {
         assert_eq!(page.problems(), [""; 0], "{name}");
     }
 }
-
-#[test]
-fn reference_page_is_accessible_on_each_screen() {
-    let server = Server::start(&["--dev"]);
-    let browser = Browser::launch(&[]);
-    let page = browser.page(&format!("http://{}/docs", server.address));
-    page.wait_for("document.querySelectorAll('#reference details.entry').length > 100", PATIENCE);
-    check(&page, "docs", &["en"]);
-    // One of each kind is open.
-    let open = "document.querySelectorAll('#reference section').forEach((it) => { it.querySelector('details.entry').open = true; })";
-    page.evaluate(&format!("{open}; 0")).expect("it runs");
-    let filled =
-        "[...document.querySelectorAll('details.entry[open] > div')].filter((it) => it.hasChildNodes()).length >= 10";
-    page.wait_for(filled, PATIENCE);
-    check(&page, "docs-open", &["en"]);
-    assert_eq!(page.problems(), [""; 0]);
-}

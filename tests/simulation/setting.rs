@@ -10,7 +10,7 @@ use switchboard::codec::jwt::{Verifier, VerifierOptions};
 use switchboard::connection::websocket::{Heartbeat, SignalRate};
 use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::runtime::storage::Durability;
-use switchboard::shard::{Options, SocketIo};
+use switchboard::shard::{BulkWrites, Options, SocketIo};
 
 use super::faulty_store::StoreTraits;
 
@@ -102,6 +102,7 @@ impl Setting {
         let shards = 2 + rng.below(3) as usize;
         let has_store = rng.below(3) == 0;
         let interval_ms = 4_000 + rng.below(4) * 3_000;
+        let bulk = draw_bulk(rng);
         let rules = RoomRules {
             announce_limit: if announces_all { 500 } else { 2 },
             has_store,
@@ -114,6 +115,7 @@ impl Setting {
             shards,
             content_bytes: CONTENT_BYTES,
             outbound_bytes: if is_slow { 12 * 1024 } else { 1 << 20 },
+            bulk,
             rooms_per_connection,
             connections,
             signals: SignalRate { per_minute, burst },
@@ -149,6 +151,7 @@ impl Setting {
         };
         plain.options = Arc::new(Options {
             shards: 1 + rng.below(3) as usize,
+            bulk: draw_bulk(rng),
             outbound_bytes: 1 << 20,
             rooms_per_connection: 0,
             connections: 0,
@@ -181,6 +184,7 @@ impl Setting {
         socket_io.sessions.heartbeat = heartbeat;
         let options = Options {
             shards: 2 + rng.below(3) as usize,
+            bulk: draw_bulk(rng),
             outbound_bytes: 1 << 20,
             rooms_per_connection: 0,
             connections: 0,
@@ -198,5 +202,13 @@ impl Setting {
 
     pub(crate) fn shards(&self) -> usize {
         self.options.shards
+    }
+}
+
+/// Each write to a room of two or more in a turn of its own, or all in one.
+fn draw_bulk(rng: &mut Rng) -> BulkWrites {
+    match rng.below(2) {
+        0 => BulkWrites { members: 2, turn_bytes: 1 },
+        _ => BulkWrites::default(),
     }
 }

@@ -53,8 +53,6 @@ export interface Member {
   displayName: string;
   mediaState: MediaState;
   sfu?: number;
-  /** What the member has given with its join. */
-  data?: unknown;
 }
 
 export interface Presence {
@@ -102,10 +100,6 @@ export interface JoinOptions {
   displayName?: string;
   mediaState?: Partial<MediaState>;
   sfu?: 0 | 1;
-  /** What the other members see beside the name; at most 1 KiB as JSON. */
-  data?: unknown;
-  /** Receive everything, seen by nobody, and send nothing. */
-  observe?: boolean;
 }
 
 export interface ClientEvents {

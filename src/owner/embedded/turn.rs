@@ -197,6 +197,9 @@ impl Turn<'_> {
     /// Stores the hook events of the operation, in the batch of its records; no effect waits for them.
     pub(super) fn keep_hooks(&mut self) {
         let OwnerCore { barrier, hooks, .. } = &mut *self.core;
+        if hooks.is_empty() {
+            return;
+        }
         barrier.keep(hooks.drain(..).map(|event| Record::Hook(Box::new(event))));
     }
 

@@ -44,6 +44,7 @@ pub(super) struct LocalRooms {
     /// Whether a room has had messages since [`LocalRooms::take_advanced`].
     has_advanced: bool,
     spare: SpareRuns,
+    bulk_members: usize,
     /// Where offsets are put together; empty but for its memory.
     draft: Vec<u8>,
 }
@@ -62,6 +63,13 @@ struct LocalRoom {
     run: Option<Box<Run>>,
     /// Socket.IO members; `None` while there are none.
     groups: Option<Box<SocketIoGroups>>,
+}
+
+/// Numbers of members of a room here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Audience {
+    pub(super) raw: usize,
+    pub(super) socketio: usize,
 }
 
 /// A position in a room's log.
@@ -85,8 +93,10 @@ impl LocalRooms {
         self.rooms.table_bytes() + lists.sum::<usize>()
     }
 
-    pub(super) fn new(seed: u64) -> Self {
+    /// `bulk_members`: raw members from which what a room gets may be written over several turns.
+    pub(super) fn new(seed: u64, bulk_members: usize) -> Self {
         Self {
+            bulk_members,
             rooms: Table::new(seed),
             dirty: Vec::new(),
             dirty_groups: Vec::new(),
@@ -107,13 +117,13 @@ impl LocalRooms {
         self.rooms.at(at.raw()).map(|room| &room.name)
     }
 
-    /// The room's name as [`LocalRooms::name`] has it, and the number of its members here.
-    pub(super) fn name_and_members(&self, room: &str) -> (Name, usize) {
+    /// The room's name as [`LocalRooms::name`] has it, and the number of its raw and Socket.IO members here.
+    pub(super) fn name_and_members(&self, room: &str) -> (Name, Audience) {
         self.rooms.get(room).map_or_else(
-            || (room.into(), 0),
+            || (room.into(), Audience::default()),
             |known| {
-                let groups = known.groups.as_deref().map_or(0, SocketIoGroups::len);
-                (known.name.clone(), known.members.len() + groups)
+                let socketio = known.groups.as_deref().map_or(0, SocketIoGroups::len);
+                (known.name.clone(), Audience { raw: known.members.len(), socketio })
             },
         )
     }
@@ -131,6 +141,11 @@ impl LocalRooms {
             _ => room.gathered,
         };
         Some(RoomPosition { room: room.name.clone(), epoch: room.epoch.clone(), seq })
+    }
+
+    /// Whether what a room's raw members get may be written over several turns.
+    pub(super) fn is_bulk(&self, room: &str) -> bool {
+        self.rooms.get(room).is_some_and(|room| room.members.len() >= self.bulk_members)
     }
 
     /// The raw members of a room.
@@ -377,11 +392,13 @@ impl LocalRooms {
     }
 
     /// Ends the turn of the raw members. A member that gets no other bytes than one room's run is handed to `write` at once,
-    /// straight from that run; the others get segments, to be written with what else there is for them.
+    /// straight from that run; the others get segments, to be written with what else there is for them. `defers_bulk`: all
+    /// members of rooms with many get segments.
     pub(super) fn write_raw_runs(
         &mut self,
         conns: &mut Slots<ConnSlot, Conn>,
         outbound: &mut Outbound,
+        defers_bulk: bool,
         mut write: impl FnMut(&mut Conn, ConnSlot, &[u8]),
     ) {
         self.waiting_members = 0;
@@ -390,6 +407,12 @@ impl LocalRooms {
             // A room that was settled or closed meanwhile has no run any more.
             let room = self.rooms.at_mut(at.raw());
             let Some((room, mut run)) = room.and_then(|room| room.run.take().map(|run| (room, run))) else { continue };
+            let is_bulk = room.members.len() >= self.bulk_members;
+            if is_bulk && defers_bulk {
+                room.run = Some(run);
+                self.settle_raw(at, conns, outbound);
+                continue;
+            }
             run.seal();
             let mut whole = None;
             for members in room.members.chunks(AT_ONCE) {
@@ -403,7 +426,7 @@ impl LocalRooms {
                     } else {
                         let whole =
                             *whole.get_or_insert_with(|| outbound.encode(|out| out.extend_from_slice(&run.bytes)));
-                        run.push_to_conn(slot, conn, whole, outbound);
+                        run.push_to_conn(slot, conn, (whole, is_bulk), outbound);
                     }
                 }
                 for slot in ready {
@@ -444,9 +467,10 @@ impl LocalRooms {
             }
             let whole = outbound.encode(|out| out.extend_from_slice(&run.bytes));
             run.seal();
+            let is_bulk = room.members.len() >= self.bulk_members;
             for &slot in &room.members {
                 let slot = ConnSlot::from_raw(slot);
-                run.push_to_conn(slot, &mut conns[slot], whole, outbound);
+                run.push_to_conn(slot, &mut conns[slot], (whole, is_bulk), outbound);
             }
             self.spare.put(run);
         }

@@ -77,14 +77,21 @@ impl Run {
         })
     }
 
-    /// Gives a raw member the run, or those of its pieces that are for it, each marked whether it may be dropped.
-    pub(super) fn push_to_conn(&self, slot: ConnSlot, conn: &mut Conn, whole: Segment, outbound: &mut Outbound) {
+    /// Gives a raw member the run, or those of its pieces that are for it, each marked whether it may be dropped. `is_bulk`:
+    /// the room has many members.
+    pub(super) fn push_to_conn(
+        &self,
+        slot: ConnSlot,
+        conn: &mut Conn,
+        (whole, is_bulk): (Segment, bool),
+        outbound: &mut Outbound,
+    ) {
         if conn.queue.backlog.is_none() && !self.excepts(slot.into()) {
-            return outbound.push(slot.raw(), &mut conn.queue, whole);
+            return outbound.push_as(slot.raw(), &mut conn.queue, whole, is_bulk);
         }
         for (range, droppable, _) in self.pieces_for(slot.into()) {
             let segment = Segment { start: whole.start + range.start, end: whole.start + range.end, droppable };
-            outbound.push(slot.raw(), &mut conn.queue, segment);
+            outbound.push_as(slot.raw(), &mut conn.queue, segment, is_bulk);
         }
     }
 

@@ -13,7 +13,7 @@ use switchboard::domain::connection_mode::ModeRules;
 use switchboard::domain::monitoring::Load;
 use switchboard::domain::op::{RoomRules, Scope};
 use switchboard::domain::policy::Openness;
-use switchboard::shard::{Allowances, Ice, Options, SocketIo};
+use switchboard::shard::{Allowances, BulkWrites, Ice, Options, SocketIo};
 
 use super::token::SECRET;
 
@@ -54,6 +54,7 @@ pub fn options() -> Options {
         http_deflate: None,
         content_bytes: 1024,
         outbound_bytes: 1 << 20,
+        bulk: BulkWrites::default(),
         rooms_per_connection: 0,
         connections: 0,
         signals: SignalRate { per_minute: 0, burst: 0 },
