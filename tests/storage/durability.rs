@@ -122,13 +122,42 @@ fn batches_beyond_the_queue_limit_are_refused_in_order() {
         }
         assert!(fixture.health().waiting_bytes <= 64 << 20);
         drop(locked);
-        let outcomes: Vec<bool> = (0..batches).map(|_| fixture.receipt().outcome.is_ok()).collect();
+        let mut receipts: Vec<_> = (0..batches).map(|_| fixture.receipt()).collect();
+        // With `none` a refusal does not wait for the batches before it.
+        receipts.sort_by_key(|receipt| receipt.ticket.number);
+        let outcomes: Vec<bool> = receipts.iter().map(|receipt| receipt.outcome.is_ok()).collect();
         let kept = outcomes.iter().take_while(|is_kept| **is_kept).count();
         assert!((500..800).contains(&kept), "{kept}");
         assert!(outcomes[kept..].iter().all(|is_kept| !is_kept), "what came after the first refusal was kept");
         fixture.keep(messages("r", kept as u64 + 1, kept as u64 + 1, BEGINNING)).expect("kept");
         assert_eq!(fixture.messages("r").len(), kept + 1);
     }
+}
+
+#[test]
+fn durability_none_beyond_its_memory_acknowledges_in_order_after_the_commit() {
+    let (scratch, time) = (Scratch::new(), ManualClock::new());
+    let mut fixture =
+        StorageFixture::open(StorageOptions { durability: Durability::None, ..options(&scratch.0, &time) });
+    fixture.keep([room("r")]).expect("kept");
+    wait_until("all is written", || fixture.health().waiting_bytes == 0);
+    let locked = lock(&scratch);
+    let batches = 300;
+    for seq in 1..=batches {
+        let mut large = message("r", seq, BEGINNING);
+        large.content.body = format!("\"{}\"", "x".repeat(100_000)).into();
+        fixture.submit([sent(large)]);
+    }
+    // Those that come at once are there when `submit` returns.
+    let at_once = fixture.events_so_far();
+    assert!((140..200).contains(&at_once), "{at_once} receipts before any commit");
+    drop(locked);
+    let receipts: Vec<_> = (0..batches).map(|_| fixture.receipt()).collect();
+    assert!(receipts.iter().all(|receipt| receipt.outcome.is_ok()));
+    assert!(receipts.is_sorted_by_key(|receipt| receipt.ticket.number), "receipts do not overtake each other");
+    let locked = lock(&scratch);
+    fixture.keep(messages("r", batches + 1, batches + 1, BEGINNING)).expect("acknowledged at once again");
+    drop(locked);
 }
 
 #[test]

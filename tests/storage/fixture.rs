@@ -155,6 +155,11 @@ impl StorageFixture {
         self.number
     }
 
+    /// How many events have come that nobody has waited for yet.
+    pub(crate) fn events_so_far(&self) -> usize {
+        self.early.len() + self.told.len()
+    }
+
     /// The next receipt. A sender whose batch was refused begins its next run.
     pub(crate) fn receipt(&mut self) -> CommitReceipt {
         let receipt = self.wait("a receipt", |told| match told {

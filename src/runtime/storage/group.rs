@@ -2,6 +2,7 @@
 
 use crate::domain::record::Record;
 use crate::message::storage::{Batch, CommitOutcome, Ticket};
+use crate::runtime::storage::shared::ReceiptTime;
 
 /// A batch of the present transaction.
 pub(super) struct GroupedBatch {
@@ -11,6 +12,8 @@ pub(super) struct GroupedBatch {
     pub(super) fate: BatchFate,
     /// The content of its receipt if the transaction is committed.
     pub(super) outcome: CommitOutcome,
+    /// When its receipt is sent.
+    pub(super) time: ReceiptTime,
     /// Its size in the queue, in bytes.
     pub(super) weight: usize,
 }
@@ -91,6 +94,7 @@ mod tests {
             batch: None,
             fate: BatchFate::Open,
             outcome: CommitOutcome::default(),
+            time: ReceiptTime::AfterCommit,
             weight: 0,
         };
         tickets.iter().map(entry).collect()

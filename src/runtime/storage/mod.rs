@@ -32,7 +32,7 @@
 //! The writer refuses the failed group and all later batches, closes its connection and reports a [`StorageState`]. It
 //! retries after 100 ms, then at growing intervals of up to 5 s: it opens the file, verifies that it is the same file,
 //! writes 64 KiB and then accepts batches again. After damage it first checks the file. With `none` no acknowledged batch
-//! is refused: up to 64 MiB wait in memory until they can be written.
+//! is refused: up to 64 MiB wait in memory until they can be written. Beyond 16 MiB their receipts wait, too.
 //!
 //! At the start a damaged file is renamed, with its log, to `store.db.damaged-TIME`, and a new one begins, because most
 //! operators prefer a working service to old messages. The renamed file is complete; `sqlite3 … .recover` may restore most

@@ -17,13 +17,17 @@ use crate::runtime::storage::{Durability, StorageHealth};
 /// Size of waiting batches beyond which further ones are refused.
 const WAITING_BYTES_MAX: usize = 64 << 20;
 
+/// With durability `none`: size of waiting batches beyond which receipts follow the commit, so that senders do not outrun the
+/// writer until they are refused.
+const EARLY_BYTES_MAX: usize = 16 << 20;
+
 /// Queries that may wait for the reader.
 const QUERIES_MAX: usize = 65_536;
 
 /// A command to the writer.
 pub(super) enum WriterCommand {
     /// Commit this batch.
-    Commit(Batch),
+    Commit(Batch, ReceiptTime),
     /// Refuse this batch, because too many bytes are waiting.
     Refuse(Ticket),
     /// Pass this query on to the reader after all earlier batches are committed.
@@ -32,6 +36,17 @@ pub(super) enum WriterCommand {
     Outbox(OutboxChange),
     /// Complete the earlier commands, and end.
     Close,
+}
+
+/// When the receipt of a batch is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ReceiptTime {
+    /// After the commit.
+    AfterCommit,
+    /// On arrival, with durability `none`.
+    OnArrival,
+    /// After the commit in spite of durability `none`, because the writer is behind.
+    Late,
 }
 
 /// A query on its way to the reader.
@@ -58,6 +73,9 @@ pub struct Shared {
     pub(super) is_suspect: AtomicBool,
     /// With durability `none`: the present run of each sender.
     runs: [AtomicU32; 256],
+    /// With durability `none`: the number of late receipts that each sender waits for. Until it has them, no receipt of a later
+    /// batch is sent on arrival: messages would overtake each other.
+    late: [AtomicU32; 256],
     states: Mutex<States>,
 }
 
@@ -97,6 +115,7 @@ impl Shared {
             is_checkpointed: AtomicBool::new(false),
             is_suspect: AtomicBool::new(false),
             runs: [const { AtomicU32::new(0) }; 256],
+            late: [const { AtomicU32::new(0) }; 256],
             states: Mutex::default(),
         }
     }
@@ -112,8 +131,9 @@ impl Shared {
     /// Submits a batch; its receipt follows. Never blocks: a batch beyond 64 MiB of waiting ones is refused.
     pub fn submit(&self, batch: Batch) {
         let (ticket, weight) = (batch.ticket, weight(&batch));
-        let is_early = self.durability == Durability::None && !batch.records.iter().any(carries_session);
-        let is_too_much = self.waiting.load(Ordering::Relaxed) + weight > WAITING_BYTES_MAX;
+        let waiting = self.waiting.load(Ordering::Relaxed) + weight;
+        let is_too_much = waiting > WAITING_BYTES_MAX;
+        let mut time = ReceiptTime::AfterCommit;
         let command = match self.durability {
             Durability::None if is_too_much || ticket.run != self.run(ticket.sender) => {
                 if is_too_much {
@@ -125,14 +145,34 @@ impl Shared {
             _ => {
                 self.waiting.fetch_add(weight, Ordering::Relaxed);
                 self.note_waiting();
-                WriterCommand::Commit(batch)
+                time = self.receipt_time(&batch, waiting);
+                WriterCommand::Commit(batch, time)
             }
         };
         if self.commands.send(command).is_err() {
             self.receipt(ticket, Err(Unavailable));
-        } else if is_early {
+        } else if time == ReceiptTime::OnArrival {
             self.receipt(ticket, Ok(CommitOutcome::default()));
         }
+    }
+
+    /// When the receipt of a batch is sent, of which with it `waiting` bytes wait. Counts it if it is late.
+    fn receipt_time(&self, batch: &Batch, waiting: usize) -> ReceiptTime {
+        if self.durability != Durability::None || batch.records.iter().any(carries_session) {
+            return ReceiptTime::AfterCommit;
+        }
+        let late = &self.late[usize::from(batch.ticket.sender)];
+        if waiting <= EARLY_BYTES_MAX && late.load(Ordering::Acquire) == 0 {
+            return ReceiptTime::OnArrival;
+        }
+        late.fetch_add(1, Ordering::Relaxed);
+        ReceiptTime::Late
+    }
+
+    /// A late receipt has been sent.
+    pub(super) fn note_late_receipt(&self, sender: ShardNumber) {
+        let before = self.late[usize::from(sender)].fetch_sub(1, Ordering::Release);
+        debug_assert!(before > 0, "invariant: a late receipt was counted");
     }
 
     /// Starts the lag clock, unless it is running.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use rusqlite::{Connection, Result};
 
-use crate::message::storage::{Batch, CommitOutcome, StorageEvent, StorageState, Unavailable};
+use crate::message::storage::{CommitOutcome, StorageEvent, StorageState, Ticket, Unavailable};
 use crate::runtime::storage::checkpoint::CheckpointScheduler;
 use crate::runtime::storage::connection::release_memory;
 use crate::runtime::storage::database_file::{DatabaseFile, Failure, failure};
@@ -16,7 +16,9 @@ use crate::runtime::storage::error::{StorageFault, state};
 use crate::runtime::storage::group::{BatchFate, GroupedBatch, Runs};
 use crate::runtime::storage::outbox::{OutboxChange, OutboxOptions};
 use crate::runtime::storage::record_writer::RecordWriter;
-use crate::runtime::storage::shared::{PendingQuery, Shared, Side, WriterCommand, carries_session, weight};
+use crate::runtime::storage::shared::{
+    PendingQuery, ReceiptTime, Shared, Side, WriterCommand, carries_session, weight,
+};
 use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
 use crate::runtime::storage::{Durability, StorageLocation, StorageOptions, WallClock};
 use crate::runtime::timings::STORE_COMMITS;
@@ -183,16 +185,17 @@ impl Writer {
         };
         while let Some(command) = next {
             match command {
-                WriterCommand::Commit(batch) => {
-                    let (weight, fate) = (weight(&batch), self.fate(&batch));
+                WriterCommand::Commit(batch, time) => {
+                    let (weight, fate) = (weight(&batch), self.fate(batch.ticket, time));
                     bytes += weight;
                     let (ticket, outcome) = (batch.ticket, CommitOutcome::default());
-                    self.group.push(GroupedBatch { ticket, batch: Some(batch), fate, outcome, weight });
+                    self.group.push(GroupedBatch { ticket, batch: Some(batch), fate, outcome, time, weight });
                 }
                 WriterCommand::Refuse(ticket) => {
                     self.runs.end(ticket);
                     let (fate, outcome) = (BatchFate::Refused, CommitOutcome::default());
-                    self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, weight: 0 });
+                    let time = ReceiptTime::AfterCommit;
+                    self.group.push(GroupedBatch { ticket, batch: None, fate, outcome, time, weight: 0 });
                 }
                 WriterCommand::Query(query) => self.queries.push(query),
                 WriterCommand::Outbox(change) => self.outbox_changes.push(change),
@@ -207,13 +210,13 @@ impl Writer {
         }
     }
 
-    fn fate(&self, batch: &Batch) -> BatchFate {
-        if self.shared.durability == Durability::None {
-            if batch.records.iter().any(carries_session) { BatchFate::Open } else { BatchFate::Acknowledged }
-        } else if self.runs.is_over(batch.ticket) {
-            BatchFate::Refused
-        } else {
-            BatchFate::Open
+    fn fate(&self, ticket: Ticket, time: ReceiptTime) -> BatchFate {
+        match time {
+            ReceiptTime::OnArrival => BatchFate::Acknowledged,
+            ReceiptTime::AfterCommit if self.shared.durability != Durability::None && self.runs.is_over(ticket) => {
+                BatchFate::Refused
+            }
+            ReceiptTime::AfterCommit | ReceiptTime::Late => BatchFate::Open,
         }
     }
 
@@ -273,6 +276,9 @@ impl Writer {
                 BatchFate::Acknowledged | BatchFate::Dropped => {}
                 BatchFate::Refused => self.shared.receipt(entry.ticket, Err(Unavailable)),
             }
+            if entry.time == ReceiptTime::Late {
+                self.shared.note_late_receipt(entry.ticket.sender);
+            }
         }
         self.shared.finished(weight);
     }
@@ -293,6 +299,10 @@ impl Writer {
                 // deleted once the disk works again.
                 let takes = entry.records().iter().filter(|record| carries_session(record)).count();
                 self.shared.receipt(entry.ticket, Ok(CommitOutcome { taken: vec![None; takes] }));
+                if entry.time == ReceiptTime::Late {
+                    self.shared.note_late_receipt(entry.ticket.sender);
+                    entry.time = ReceiptTime::OnArrival;
+                }
                 entry.fate = BatchFate::Acknowledged;
             }
         }
