@@ -370,7 +370,7 @@ impl RedisOwner {
                         let mut turn = turn!(self, now, out);
                         match renewed.standing {
                             NodeStanding::Purged => self.rooms.leave_all_behind(&mut turn),
-                            _ => self.rooms.end_all(&mut turn),
+                            _ => self.rooms.check_all(&mut turn),
                         }
                         self.users.restore_all(&mut turn);
                         self.revocations.subscribed(&mut turn);

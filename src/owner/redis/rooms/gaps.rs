@@ -192,11 +192,10 @@ impl Rooms {
         }
     }
 
-    /// Ends all rooms for the members on this node: Redis does not have them any more.
-    pub(crate) fn end_all(&mut self, turn: &mut OwnerTurn<'_>) {
-        for room in self.report_all(turn) {
-            self.end(turn, &room, LOST);
-        }
+    /// Redis was emptied. The rooms that it does not have any more end for the members on this node. Others can have been made
+    /// since, and members on this node can have joined them already.
+    pub(crate) fn check_all(&mut self, turn: &mut OwnerTurn<'_>) {
+        self.report_all(turn);
     }
 
     /// Has the members on this node return to all their rooms: they were removed there, because this node was cut off.
