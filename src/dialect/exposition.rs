@@ -112,11 +112,12 @@ fn gauges(out: &mut String, figures: &ServerFigures<'_>) {
         ("memberships", held.memberships),
         ("rooms", held.rooms),
         ("users", held.users),
+        ("store", process.store_bytes),
         ("allocator-used", allocator.used),
         ("allocator-free", allocator.free),
     ];
     let help = "Memory by owner: tables of connections and sessions, output of a turn, sessions of departed connections, what \
-                clients have not taken, members, rooms and users; and all that the allocator has handed out or holds \
+                clients have not taken, members, rooms, users, and a store in memory; and all that the allocator has handed out or holds \
                 free.";
     labelled(out, ("memory_bytes", "gauge", help), "owner", &mut held.into_iter());
     let mut gauge = |name, help, value: u64| family(out, name, "gauge", help, value);

@@ -1,4 +1,4 @@
-//! Durations that the threads of the store and of Redis measure, for the metrics of this process.
+//! Durations that the threads of the store and of Redis measure, and their memory, for the metrics of this process.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -14,6 +14,9 @@ pub(super) struct Timing {
 
 /// Transactions of the store.
 pub(super) static STORE_COMMITS: Timing = Timing::new();
+
+/// Bytes of a store in memory.
+pub(super) static STORE_BYTES: AtomicU64 = AtomicU64::new(0);
 
 /// Exchanges with Redis.
 pub(super) static REDIS_EXCHANGES: Timing = Timing::new();
@@ -39,5 +42,6 @@ impl Timing {
 /// All of them, and the memory of the allocator.
 pub(super) fn read() -> ProcessFigures {
     let (store_commits, redis_exchanges) = (STORE_COMMITS.read(), REDIS_EXCHANGES.read());
-    ProcessFigures { store_commits, redis_exchanges, allocator: allocator::bytes() }
+    let store_bytes = STORE_BYTES.load(Ordering::Relaxed);
+    ProcessFigures { store_commits, redis_exchanges, allocator: allocator::bytes(), store_bytes }
 }

@@ -110,6 +110,21 @@ fn counters_are_those_of_a_load_with_known_counts() {
     assert_eq!(after[&format!("build_info{{version=\"{}\",shards=\"1\"}}", env!("CARGO_PKG_VERSION"))], 1.0);
 }
 
+#[test]
+fn store_without_a_directory_is_an_owner_of_memory() {
+    let server = Server::of_shards(1, &[]);
+    let store = || figures(&server)["memory_bytes{owner=\"store\"}"];
+    wait_until("the new store is measured", || store() > 0.0);
+    let new = store();
+    let mut ann = user(&server, "ann");
+    ann.join("r", "0");
+    for n in 0..50 {
+        ann.send(&json!({ "type": "message", "roomId": "r", "content": "x".repeat(10_000), "requestId": n }));
+        ann.wait_for("message-sent");
+    }
+    wait_until("its messages are measured", || store() > new + 500_000.0);
+}
+
 /// What the server answers to bytes, to the end.
 fn exchange(server: &Server, request: &str) -> usize {
     let mut stream = TcpStream::connect(&server.address).expect("the server listens");

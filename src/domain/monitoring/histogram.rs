@@ -53,6 +53,8 @@ pub struct ProcessFigures {
     pub redis_exchanges: Durations,
     /// Memory of the allocator.
     pub allocator: AllocatorBytes,
+    /// Bytes of a store in memory, with what it holds free; 0 where it is in files.
+    pub store_bytes: u64,
 }
 
 /// Bytes that the allocator has handed out, and those that it holds free; 0 where it does not tell.

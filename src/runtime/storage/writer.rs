@@ -21,7 +21,7 @@ use crate::runtime::storage::shared::{
 };
 use crate::runtime::storage::sweep::{RetentionDefaults, Sweep};
 use crate::runtime::storage::{Durability, StorageLocation, StorageOptions, WallClock};
-use crate::runtime::timings::STORE_COMMITS;
+use crate::runtime::timings::{STORE_BYTES, STORE_COMMITS};
 
 /// Size of the batches in one transaction, which bounds the delay of their receipts. Only a long queue makes such large
 /// groups, and larger groups share more page writes.
@@ -38,6 +38,9 @@ const IDLE_CHECKS: u32 = 4;
 
 /// Committed bytes that make a release of memory worthwhile as soon as the writer is idle.
 const BYTES_BEFORE_TRIM: usize = 1 << 20;
+
+/// Groups after which a busy database in memory is measured.
+const GROUPS_BEFORE_MEASURE: u32 = 256;
 
 /// Idle checks after which the writer releases memory whatever it has committed: half a minute.
 const IDLE_CHECKS_BEFORE_TRIM: u32 = 120;
@@ -135,6 +138,7 @@ impl Writer {
         let mut sweep = Sweep::new(connection, self.defaults).map_err(failure)?;
         // Bytes committed since the last release of memory; a step of the sweep counts as one.
         let (mut bytes, mut idle_checks) = (0, 0);
+        let mut groups = 0_u32;
         loop {
             // A group that failed to commit is retried before new commands are taken.
             if self.group.is_empty() {
@@ -158,6 +162,10 @@ impl Writer {
                 release_memory(connection).map_err(failure)?;
             }
             self.commit(&mut record_writer)?;
+            groups = groups.wrapping_add(1);
+            if self.defaults.memory.is_some() && (idle_checks == 1 || groups.is_multiple_of(GROUPS_BEFORE_MEASURE)) {
+                note_memory(connection).map_err(failure)?;
+            }
             debug_assert!(self.group.is_empty(), "invariant: the receipts of a committed group are sent");
             self.change_outbox(&mut record_writer).map_err(failure)?;
             for query in self.queries.drain(..) {
@@ -386,6 +394,14 @@ fn fault(fault: StorageFault) -> Failure {
         StorageFault::Refused(why) => (StorageState::Corrupt, why),
         StorageFault::Failed(state, detail) => (state, detail),
     }
+}
+
+/// Measures a database in memory, for the metrics.
+fn note_memory(connection: &Connection) -> Result<()> {
+    let size = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+    let bytes: i64 = connection.query_row(size, [], |row| row.get(0))?;
+    STORE_BYTES.store(bytes.try_into().unwrap_or(0), Ordering::Relaxed);
+    Ok(())
 }
 
 fn send_to_reader(shared: &Shared, query: PendingQuery) {
